@@ -1,0 +1,1 @@
+"""Exclusion rules, one file each."""

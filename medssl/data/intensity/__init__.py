@@ -1,0 +1,1 @@
+"""Intensities to network input, one file per modality."""

@@ -1,0 +1,32 @@
+"""Errors a user can act on. Everything else is a bug."""
+
+
+class MedSSLError(Exception):
+    """Base of every expected failure: what happened, then what to do about it.
+
+    The text is shown to people and may reach logs and MLflow: it never holds an identifier.
+    """
+
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(problem if hint is None else f"{problem}\n  hint: {hint}")
+        self.problem, self.hint = problem, hint
+
+
+class ConfigError(MedSSLError):
+    """The configuration is wrong, before anything has run."""
+
+
+class FolderError(MedSSLError):
+    """A folder holds something else than the stage expects, or is in use."""
+
+
+class InputError(MedSSLError):
+    """What a stage was given to read cannot be used: missing, empty, damaged, inconsistent."""
+
+
+class RejectedFileError(MedSSLError):
+    """One file or series cannot become a volume; bulk work turns this into a row with a reason."""
+
+    def __init__(self, code: str, problem: str, *, skipped: bool = False) -> None:
+        super().__init__(problem)
+        self.code, self.skipped = code, skipped

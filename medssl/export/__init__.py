@@ -1,0 +1,1 @@
+"""A run to something another tool opens, one file per format."""

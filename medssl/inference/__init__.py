@@ -1,0 +1,1 @@
+"""A trained model over whole volumes, and back to the input's own grid."""
