@@ -1,0 +1,67 @@
+"""Change how a crop looks, never where it is said to lie: drawn first, then applied."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from medssl.config.base import Config
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentConfig(Config):
+    """How often and how much a crop is changed; the defaults are VoCo's."""
+
+    flip_probability: Probability = 0.2
+    """Chance of mirroring, for each axis on its own."""
+    rotate_probability: Probability = 0.2
+    """Chance of one, two or three quarter turns in the I-J plane."""
+    shift_probability: Probability = 0.1
+    """Chance of adding one constant to all intensities."""
+    shift_range: Annotated[float, Field(ge=0)] = 0.1
+    """The constant is uniform in plus or minus this much of the [0, 1] range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropChange:
+    """What was drawn for one crop."""
+
+    flips: tuple[bool, bool, bool]
+    """Whether to mirror along I, J, K."""
+    quarter_turns: int
+    """Turns by 90 degrees from I towards J, after the flips."""
+    shift: float
+    """Added to every voxel."""
+
+
+def draw_change(config: AugmentConfig, rng: np.random.Generator, *, square: bool) -> CropChange:
+    """Draw one crop's changes; the generator advances equally whatever comes out.
+
+    Args:
+        config: Probabilities and ranges.
+        rng: The sample's generator.
+        square: Whether the crop is as long along I as along J; if not, only half turns keep its
+            shape, and a turn is always two quarters.
+    """
+    flip_i, flip_j, flip_k = (rng.random(3) < config.flip_probability).tolist()
+    rotate, shift = rng.random(2) < (config.rotate_probability, config.shift_probability)
+    turns = int(rng.integers(1, 4))
+    amount = float(rng.uniform(-config.shift_range, config.shift_range))
+    return CropChange(
+        flips=(flip_i, flip_j, flip_k),
+        quarter_turns=(turns if square else 2) * int(rotate),
+        shift=amount * float(shift),
+    )
+
+
+def apply_change(crop_IJK: NDArray[np.float32], change: CropChange) -> NDArray[np.float32]:
+    """Return the changed crop: flips, then turns, then the shift. The input is left alone.
+
+    Intensities may leave [0, 1] by up to the shift: clipping would erase it where it matters most.
+    """
+    axes = tuple(axis for axis, flip in enumerate(change.flips) if flip)
+    turned_IJK = np.rot90(np.flip(crop_IJK, axes), change.quarter_turns, axes=(0, 1))
+    return np.asarray(turned_IJK + np.float32(change.shift), dtype=np.float32)

@@ -1,0 +1,103 @@
+"""VoCo's views: a grid of base crops, and random crops that must be placed on it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from medssl.data.augment import AugmentConfig, CropChange, apply_change, draw_change
+from medssl.data.crops import base_grid_starts, position_labels, random_crop_starts
+from medssl.data.views import FloatArray, Sample, ViewSpec
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridDraw:
+    """Where the random crops of one sample lie, and how each crop is changed."""
+
+    starts_N3: NDArray[np.int64]
+    random_changes: tuple[CropChange, ...]
+    base_changes: tuple[CropChange, ...]
+
+
+class GridViews(ViewSpec[GridDraw]):
+    """Base crops that tile the region, and random crops inside it (VoCo, arXiv:2402.17300).
+
+    ``Batch.views_BCIJK`` is ``[random (B*N, 1, c, c, c), base (B*K, 1, c, c, c)]``, and
+    ``Batch.geometry["position_labels_BNK"]`` (float32) says how much of each random crop lies in
+    each base crop of its own volume.
+    """
+
+    grid: tuple[Positive, Positive, Positive] = (3, 3, 1)
+    """Base crops along right, anterior, superior."""
+    crop_voxels: Positive | tuple[Positive, Positive, Positive] = 24
+    """Size of one crop; one number is a cube."""
+    random_crops: Positive = 4
+    """Random crops per sample."""
+    augment: AugmentConfig = AugmentConfig()
+    """Changes drawn for every crop on its own; position labels are those of the unchanged box."""
+
+    @property
+    def crop_size(self) -> tuple[int, int, int]:
+        """Size of one crop along I, J, K in voxels."""
+        size = self.crop_voxels
+        return (size, size, size) if isinstance(size, int) else size
+
+    @property
+    def base_crops(self) -> int:
+        """Base crops per sample, K."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    @property
+    def region_voxels(self) -> tuple[int, int, int]:
+        """Size of the tiled region along I, J, K in voxels."""
+        (a, b, c), (i, j, k) = self.grid, self.crop_size
+        return a * i, b * j, c * k
+
+    def draw(self, rng: np.random.Generator) -> GridDraw:
+        """Draw the positions of the random crops, then the changes of all crops."""
+        starts_N3 = random_crop_starts(rng, self.random_crops, self.grid, self.crop_size)
+        square = self.crop_size[0] == self.crop_size[1]
+        changes = [
+            draw_change(self.augment, rng, square=square)
+            for _ in range(self.random_crops + self.base_crops)
+        ]
+        return GridDraw(
+            starts_N3=starts_N3,
+            random_changes=tuple(changes[: self.random_crops]),
+            base_changes=tuple(changes[self.random_crops :]),
+        )
+
+    def cut(self, region_IJK: FloatArray, draw: GridDraw) -> Sample:
+        """Cut and change the crops.
+
+        Raises:
+            ValueError: The region does not have ``region_voxels``.
+        """
+        if region_IJK.shape != self.region_voxels:
+            raise ValueError(f"the region is {region_IJK.shape}, expected {self.region_voxels}")
+        base_starts_K3 = base_grid_starts(self.grid, self.crop_size)
+        labels_NK = position_labels(draw.starts_N3, base_starts_K3, self.crop_size)
+        views_BCIJK = [
+            self._crops(region_IJK, draw.starts_N3, draw.random_changes),
+            self._crops(region_IJK, base_starts_K3, draw.base_changes),
+        ]
+        return Sample(views_BCIJK, {"position_labels_BNK": labels_NK.astype(np.float32)})
+
+    def _crops(
+        self,
+        region_IJK: FloatArray,
+        starts_N3: NDArray[np.int64],
+        changes: tuple[CropChange, ...],
+    ) -> FloatArray:
+        crops_NCIJK = np.empty((len(changes), 1, *self.crop_size), dtype=np.float32)
+        for n, change in enumerate(changes):
+            box = tuple(
+                slice(start, start + size)
+                for start, size in zip(starts_N3[n].tolist(), self.crop_size, strict=True)
+            )
+            crops_NCIJK[n, 0] = apply_change(region_IJK[box], change)
+        return crops_NCIJK

@@ -1,0 +1,76 @@
+"""What a method asks of the data path, and what it is given.
+
+Shape suffixes, here and in every tensor name of the package:
+
+    B   samples, or views of samples: rows of a batch
+    C   channels
+    IJK voxel axes towards right, anterior, superior (RAS+)
+    N   random crops of one sample
+    K   base crops of one sample
+    D   embedding
+
+A method owns a ``ViewSpec``. For every sample the data path reads one region of a volume, scales
+it to [0, 1], and lets the spec draw (all randomness, from one generator) and then cut
+(deterministic). ``collate`` joins samples into the ``Batch`` that reaches ``Method.loss``.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medssl.config.base import Config
+
+FloatArray = NDArray[np.float32]
+Draw = TypeVar("Draw")
+
+
+class Sample(NamedTuple):
+    """The views cut from one region, before they are joined into a batch."""
+
+    views_BCIJK: list[FloatArray]
+    """One array per kind of view; B counts this sample's views of that kind."""
+    geometry: dict[str, NDArray[Any]]
+    """What is known about where the views lie; the meaning of a key is the spec's."""
+
+
+class Batch(NamedTuple):
+    """The views of one batch, sample-major: all views of the first sample come first."""
+
+    views_BCIJK: list[Tensor]
+    """One float32 tensor per kind of view, with samples x views-per-sample rows."""
+    geometry: dict[str, Tensor]
+    """The samples' geometry, stacked along a new first axis B."""
+
+
+class ViewSpec(Config, Generic[Draw]):
+    """Which views a method needs of one region of a volume."""
+
+    @property
+    @abstractmethod
+    def region_voxels(self) -> tuple[int, int, int]:
+        """Size along I, J, K of the region that ``cut`` expects."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> Draw:
+        """Draw everything random about one sample, and nothing else."""
+
+    @abstractmethod
+    def cut(self, region_IJK: FloatArray, draw: Draw) -> Sample:
+        """Cut the drawn views out of a region of ``region_voxels`` with values in [0, 1]."""
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Join samples: views along their first axis, geometry along a new one."""
+        kinds = zip(*(sample.views_BCIJK for sample in samples), strict=True)
+        names = samples[0].geometry
+        return Batch(
+            [torch.from_numpy(np.concatenate(kind)) for kind in kinds],
+            {
+                name: torch.from_numpy(np.stack([sample.geometry[name] for sample in samples]))
+                for name in names
+            },
+        )
