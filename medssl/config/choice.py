@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import pkgutil
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import BeforeValidator, computed_field
@@ -58,7 +59,14 @@ def find(package: str, name: str) -> type[Configurable]:
     return found
 
 
-def choice(package: str) -> BeforeValidator:
+@dataclass(frozen=True, slots=True)
+class Choice(BeforeValidator):
+    """Marks a field as a component of ``package``; the loader reads it to explain mistakes."""
+
+    package: str = ""
+
+
+def choice(package: str) -> Choice:
     """Validate a section against the Config of the component it names."""
 
     def resolve(value: Any) -> Any:
@@ -77,4 +85,4 @@ def choice(package: str) -> BeforeValidator:
             raise ValueError(f"unknown name {name!r}.{guess} Available: {', '.join(options)}")
         return find(package, name).Config.model_validate(rest)
 
-    return BeforeValidator(resolve)
+    return Choice(resolve, package=package)
