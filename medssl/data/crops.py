@@ -21,8 +21,9 @@ def base_grid_starts(grid: Sequence[int], crop_voxels: Sequence[int]) -> NDArray
         ``(K, 3)`` first voxels; the last axis of the grid varies fastest, so on a grid
         ``(n, m, 1)`` the crop at ``(i, j)`` is row ``i * m + j``.
     """
-    cells_K3 = np.indices(tuple(grid)).reshape(3, -1).T
-    return (cells_K3 * np.asarray(crop_voxels)).astype(np.int64)
+    cells_K3 = np.indices(tuple(grid), dtype=np.int64).reshape(3, -1).T
+    starts_K3: NDArray[np.int64] = cells_K3 * np.asarray(crop_voxels, dtype=np.int64)
+    return starts_K3
 
 
 def random_crop_starts(

@@ -1,0 +1,114 @@
+"""A crop store as an endless dataset: sample index to the views of one region."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import torch.utils.data
+from numpy.typing import NDArray
+from pydantic import Field
+
+from medssl.config.base import Config
+from medssl.data.normalize import IntensityConfig
+from medssl.data.sampling import Stream, VolumeOrder, generator
+from medssl.data.store import CropStore
+from medssl.data.views import Sample, ViewSpec
+from medssl.errors import InputError
+
+
+class DatasetConfig(Config):
+    """How samples are taken from a crop store."""
+
+    split: str | None = "train"
+    """The split whose volumes are used; null for all of them."""
+    intensity: IntensityConfig = IntensityConfig()
+    """How stored values become [0, 1]."""
+    min_foreground: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """A region with at least this share of body is taken at once."""
+    candidates: Annotated[int, Field(gt=0)] = 4
+    """Regions tried before the one with the most body is taken."""
+
+
+class CropDataset(torch.utils.data.Dataset[Sample]):
+    """Every sample is a pure function of the seed and its index, in any process and any order."""
+
+    def __init__(
+        self,
+        store: CropStore,
+        views: ViewSpec[Any],
+        config: DatasetConfig,
+        *,
+        samples: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        """Open a dataset over one split of a store.
+
+        Args:
+            store: Where the volumes are.
+            views: What the method asks for.
+            config: Which volumes, how scaled, which regions of them.
+            samples: The dataset's length; indices beyond it stay valid.
+            batch_size: Consecutive indices, from a multiple of it on, that must not repeat a
+                volume.
+            seed: Decides the order of the volumes and everything drawn.
+
+        Raises:
+            InputError: The store has no volume in this split.
+        """
+        self.store, self.views, self.config = store, views, config
+        self.samples, self.seed = samples, seed
+        self.keys = store.keys(config.split)
+        if not self.keys:
+            raise InputError(
+                f"the crop store has no volume in the split {config.split!r}: {store.path}",
+                hint="look at the splits of the selection it was prepared from",
+            )
+        self.order = VolumeOrder(len(self.keys), batch_size, seed)
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def volume_key(self, sample_index: int) -> str:
+        """Return the key of the volume that a sample is cut from."""
+        return self.keys[self.order.volume_of(sample_index)]
+
+    def __getitem__(self, sample_index: int) -> Sample:
+        key = self.volume_key(sample_index)
+        entry = self.store.entry(key)
+        rng = generator(self.seed, sample_index, Stream.SAMPLE)
+        starts_N3 = draw_region_starts(
+            rng, self.config.candidates, entry.shape, self.views.region_voxels
+        )
+        drawn = self.views.draw(rng)
+        region_IJK = self._read_body(key, starts_N3)
+        return self.views.cut(self.config.intensity.normalize(region_IJK, entry), drawn)
+
+    def _read_body(self, key: str, starts_N3: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the first candidate with enough body in it, or the one with the most."""
+        threshold = self.store.entry(key).foreground_above
+        best_share, best_IJK = -1.0, np.empty(0)
+        for start_IJK in dict.fromkeys(map(tuple, starts_N3.tolist())):
+            region_IJK = self.store.read(key, start_IJK, self.views.region_voxels)
+            share = float((region_IJK > threshold).mean())
+            if share > best_share:
+                best_share, best_IJK = share, region_IJK
+            if share >= self.config.min_foreground:
+                break
+        return best_IJK
+
+
+def draw_region_starts(
+    rng: np.random.Generator, count: int, shape: Sequence[int], region_voxels: Sequence[int]
+) -> NDArray[np.int64]:
+    """Draw first voxels of regions, uniform over all that lie inside the volume.
+
+    On an axis where the volume is shorter than the region there is one choice: the volume is
+    centred, and what surrounds it is padding.
+
+    Returns:
+        ``(count, 3)`` first voxels, negative where padding comes first.
+    """
+    room = np.asarray(shape, dtype=np.int64) - np.asarray(region_voxels, dtype=np.int64)
+    starts_N3 = rng.integers(0, np.maximum(room, 0), size=(count, 3), endpoint=True)
+    return np.where(room < 0, room // 2, starts_N3)

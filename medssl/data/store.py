@@ -1,0 +1,204 @@
+"""The crop store: volumes at one spacing, read a box at a time.
+
+    STORE/index.json        format version, spacing, digest, number of volumes; written last
+    STORE/entries.parquet   one ``StoreEntry`` per volume
+    STORE/volumes/KEY.b2nd  voxels in their own integer type, and the same entry as metadata
+
+Volumes are cut into small blocks that are compressed on their own, so a crop costs the blocks it
+touches and not the volume. ``medssl.data.store_writer`` writes what is read here.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from medssl.config.base import Config
+from medssl.data.entry import StoreEntry, content_digest, entries_digest
+from medssl.errors import InputError
+
+FORMAT_VERSION = 1
+INDEX, ENTRIES, VOLUMES = "index.json", "entries.parquet", "volumes"
+ENTRY_METADATA = "medssl"
+MAX_OPEN = 256
+"""Memory maps kept per process; archives are larger than the limits of an operating system."""
+
+
+class StoreIndex(Config):
+    """What ``index.json`` says about the whole store."""
+
+    format_version: int
+    spacing_mm: tuple[float, float, float]
+    volumes: int
+    digest: str
+
+
+def volume_file(store: Path, volume_key: str) -> Path:
+    """Return where the voxels of one volume lie."""
+    return store / VOLUMES / f"{volume_key}.b2nd"
+
+
+def open_volume_file(path: Path) -> tuple[Any, StoreEntry]:
+    """Map one stored volume into memory, reading no voxels.
+
+    Returns:
+        The lazily read blosc2 array, decoding on the calling thread, and its entry.
+
+    Raises:
+        InputError: The file is missing or is not a stored volume.
+    """
+    try:
+        array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
+        return array, StoreEntry.model_validate_json(array.schunk.vlmeta[ENTRY_METADATA])
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        state = "damaged" if path.exists() else "missing"
+        raise InputError(
+            f"the stored volume {path.stem} is {state} ({type(error).__name__})",
+            hint="prepare the store again",
+        ) from error
+
+
+class CropStore:
+    """A store on disk. Cheap to pickle: every process opens its own files."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the index.
+
+        Raises:
+            InputError: ``path`` holds no finished store, or one of another format.
+        """
+        self.path = Path(path)
+        self._index, self._entries = _read_index(self.path)
+        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._owner = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all entries and voxels."""
+        return self._index.digest
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along I, J, K, the same for all volumes."""
+        return self._index.spacing_mm
+
+    def keys(self, split: str | None = None) -> tuple[str, ...]:
+        """Return the keys of one split, or of all volumes, in a fixed order."""
+        return tuple(k for k, entry in self._entries.items() if split in (None, entry.split))
+
+    def entry(self, volume_key: str) -> StoreEntry:
+        """Return what is known about one volume."""
+        return self._entries[volume_key]
+
+    def read(
+        self, volume_key: str, start_IJK: Sequence[int], size_IJK: Sequence[int]
+    ) -> NDArray[Any]:
+        """Read one box.
+
+        Args:
+            volume_key: Which volume.
+            start_IJK: First voxel; may be negative.
+            size_IJK: Voxels along I, J, K; may reach beyond the volume.
+
+        Returns:
+            ``size_IJK`` voxels in the stored type; those outside the volume hold its background.
+        """
+        entry = self._entries[volume_key]
+        inside, target = _overlap(start_IJK, size_IJK, entry.shape)
+        array = self._handle(volume_key)
+        if target == tuple(slice(0, size) for size in size_IJK):
+            return np.asarray(array[inside])
+        box_IJK = np.full(tuple(size_IJK), entry.background, dtype=entry.dtype)
+        if all(axis.start < axis.stop for axis in inside):
+            box_IJK[target] = array[inside]
+        return box_IJK
+
+    def problems(self) -> Iterator[str]:
+        """Read every voxel and yield a line for each thing that is not as it was written."""
+        if entries_digest(self._entries.values()) != self.digest:
+            yield f"{ENTRIES} does not have the digest that {INDEX} records"
+        for key, entry in self._entries.items():
+            try:
+                array, own_entry = open_volume_file(volume_file(self.path, key))
+                if content_digest(array[:]) != entry.content_digest:
+                    yield f"the voxels of the stored volume {key} have changed"
+                if own_entry != entry:
+                    yield f"the stored volume {key} and {ENTRIES} describe it differently"
+            except InputError as error:
+                yield error.problem
+            except RuntimeError:
+                yield f"the stored volume {key} cannot be decoded"
+        known = {volume_file(self.path, key).name for key in self._entries}
+        for found in sorted((self.path / VOLUMES).iterdir()):
+            if found.name not in known:
+                yield f"{VOLUMES} holds {found.name}, which {ENTRIES} does not list"
+
+    def verify(self) -> None:
+        """Check every byte against its digest.
+
+        Raises:
+            InputError: Something changed; the message names each volume concerned.
+        """
+        problems = list(self.problems())
+        if problems:
+            raise InputError(
+                "\n  ".join([f"the crop store is not as it was written: {self.path}", *problems]),
+                hint="prepare the store again, or restore the files",
+            )
+
+    def _handle(self, volume_key: str) -> Any:
+        if self._owner != os.getpid():  # a fork must not share its parent's decoder
+            self._open, self._owner = OrderedDict(), os.getpid()
+        if volume_key in self._open:
+            self._open.move_to_end(volume_key)
+        else:
+            self._open[volume_key], _ = open_volume_file(volume_file(self.path, volume_key))
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+        return self._open[volume_key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_open": OrderedDict()}
+
+
+def _overlap(
+    start_IJK: Sequence[int], size_IJK: Sequence[int], shape: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return the part of a box that lies inside a volume, in the volume's and the box's frame."""
+    inside, target = [], []
+    for start, size, length in zip(start_IJK, size_IJK, shape, strict=True):
+        first = min(max(start, 0), length)
+        last = min(max(start + size, first), length)
+        inside.append(slice(int(first), int(last)))
+        target.append(slice(int(first - start), int(last - start)))
+    return tuple(inside), tuple(target)
+
+
+def _read_index(path: Path) -> tuple[StoreIndex, dict[str, StoreEntry]]:
+    try:
+        index = StoreIndex.model_validate_json((path / INDEX).read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"no finished crop store here: {path} has no {INDEX}",
+            hint="write it with `medssl prepare`, or run that again if it was interrupted",
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path / INDEX} cannot be understood: {error}") from None
+    if index.format_version != FORMAT_VERSION:
+        raise InputError(
+            f"the crop store has format {index.format_version}, this version of medssl reads "
+            f"format {FORMAT_VERSION}: {path}",
+            hint="prepare the store again",
+        )
+    rows = pyarrow.parquet.read_table(path / ENTRIES).to_pylist()
+    entries = [StoreEntry.model_validate(row) for row in rows]
+    return index, {entry.volume_key: entry for entry in entries}
