@@ -1,0 +1,202 @@
+"""Stage: a selection of the library to a crop store at one spacing."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from medssl.config.base import Config
+from medssl.curation.selection import Selection, read_selection
+from medssl.data.entry import StoreEntry
+from medssl.data.foreground import background_value, body_box, body_threshold
+from medssl.data.resample import grid_change, resample
+from medssl.data.store import ENTRIES, INDEX, CropStore
+from medssl.data.store_writer import finished_entry, write_index, write_stored_volume
+from medssl.errors import InputError, MedSSLError
+from medssl.io.volume import Volume
+from medssl.library.volumes import read_volume
+from medssl.runs.folder import sweep_partial, write_text
+from medssl.runs.progress import task
+from medssl.runs.stage import StageResult, StageRun, open_stage
+from medssl.runs.tracking import TrackingConfig
+from medssl.runs.workers import map_unordered
+
+LEFT_OUT = "left_out.csv"
+
+SpacingMM = Annotated[float, Field(gt=0)]
+
+
+class PrepareConfig(Config):
+    """Everything ``medssl prepare`` reads."""
+
+    library: Path
+    """The library that ``medssl ingest`` wrote."""
+    selection: str
+    """Name of the selection that ``medssl curate`` made of it."""
+    out: Path
+    """Folder of the crop store."""
+    spacing_mm: tuple[SpacingMM, SpacingMM, SpacingMM] = (1.5, 1.5, 1.5)
+    """Distance between voxel centres in the store, towards right, anterior, superior."""
+    crop_foreground: bool = True
+    """Cut away the air around the body; archives hold much of it."""
+    margin_mm: Annotated[float, Field(ge=0)] = 10.0
+    """Air left around the body."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes; 0 means one per core."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the stage is recorded."""
+
+
+class Job(NamedTuple):
+    """One volume to prepare."""
+
+    volume_key: str
+    patient_key: str
+    split: str
+
+
+class Outcome(NamedTuple):
+    """What became of it: an entry, or the reason there is none."""
+
+    job: Job
+    entry: StoreEntry | None
+    reason: str = ""
+
+
+def prepare(config: PrepareConfig, *, overwrite: bool = False) -> StageResult:
+    """Write the kept volumes of a selection at one spacing, and check what was written.
+
+    Volumes keep their own type of voxel. A volume that cannot be prepared is a row of
+    ``left_out.csv``; an interrupted run goes on with the volumes that are not there yet.
+
+    Raises:
+        InputError: The selection is missing or empty, or no volume could be prepared.
+        FolderError: ``out`` holds something else.
+    """
+    selection = read_selection(config.library, config.selection)
+    inputs = {"selection": selection.digest}
+    with open_stage(
+        "prepare",
+        config.out,
+        config,
+        inputs=inputs,
+        overwrite=overwrite,
+        tracking=config.tracking,
+    ) as run:
+        if run.previous is not None:
+            return run.previous
+        sweep_partial(run.folder)
+        outcomes = list(_prepare_all(config, run.folder, _jobs(selection)))
+        return _finish(config, run, outcomes)
+
+
+def place_on_grid(
+    volume: Volume, config: PrepareConfig
+) -> tuple[NDArray[Any], NDArray[np.float64], dict[str, float]]:
+    """Cut the air away and resample.
+
+    Returns:
+        Voxels and affine on the new grid, and the statistics that ``StoreEntry`` keeps.
+
+    Raises:
+        InputError: Some voxels are not finite numbers.
+    """
+    array_IJK, affine_ras = volume.array_IJK, volume.affine_ras
+    lowest, highest = float(array_IJK.min()), float(array_IJK.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise InputError("some voxels are not finite numbers")
+    p005, p995 = (float(value) for value in np.percentile(array_IJK, (0.5, 99.5)))
+    above = body_threshold(p005, p995, volume.intensity)
+    if config.crop_foreground:
+        margin = [round(config.margin_mm / spacing) for spacing in volume.spacing_mm]
+        box = body_box(array_IJK, above, margin)
+        array_IJK = array_IJK[box]
+        affine_ras = affine_ras @ grid_change((1, 1, 1), [axis.start for axis in box])
+    new_IJK, new_affine_ras = resample(array_IJK, affine_ras, config.spacing_mm)
+    background = background_value(lowest, volume.intensity)
+    return (
+        new_IJK,
+        new_affine_ras,
+        {"p005": p005, "p995": p995, "foreground_above": above, "background": background},
+    )
+
+
+def prepare_one(job: Job, config: PrepareConfig, store: Path) -> Outcome:
+    """Prepare one volume, unless an earlier run has; an expected failure becomes the reason."""
+    done = finished_entry(store, job.volume_key)
+    if done is not None:
+        return Outcome(job, done)
+    try:
+        volume = read_volume(config.library, job.volume_key)
+        array_IJK, affine_ras, statistics = place_on_grid(volume, config)
+    except MedSSLError as error:
+        return Outcome(job, None, error.problem)
+    entry = write_stored_volume(
+        store,
+        array_IJK,
+        **job._asdict(),
+        modality=volume.modality,
+        intensity=volume.intensity,
+        spacing_mm=config.spacing_mm,
+        affine_ras=affine_ras.tolist(),
+        **statistics,
+    )
+    return Outcome(job, entry)
+
+
+def _jobs(selection: Selection) -> list[Job]:
+    if selection.kept.empty:
+        raise InputError(
+            "the selection keeps no volume, so there is nothing to prepare",
+            hint="its report says why each volume was excluded",
+        )
+    rows = selection.kept.sort_values("volume_key")[list(Job._fields)]
+    return [Job(*map(str, row)) for row in rows.itertuples(index=False)]
+
+
+def _prepare_all(config: PrepareConfig, store: Path, jobs: list[Job]) -> Iterator[Outcome]:
+    work = partial(prepare_one, config=config, store=store)
+    with task("prepare volumes", len(jobs)) as progress:
+        for outcome in map_unordered(work, jobs, workers=config.workers):
+            progress.advance()
+            yield outcome
+
+
+def _finish(config: PrepareConfig, run: StageRun, outcomes: list[Outcome]) -> StageResult:
+    entries = [outcome.entry for outcome in outcomes if outcome.entry is not None]
+    left_out = [outcome for outcome in outcomes if outcome.entry is None]
+    _write_left_out(run.folder / LEFT_OUT, left_out)
+    if not entries:
+        raise InputError(
+            f"none of the {len(left_out)} volumes could be prepared: {left_out[0].reason}",
+            hint=f"see {run.folder / LEFT_OUT}",
+        )
+    digest = write_index(run.folder, entries, config.spacing_mm)
+    CropStore(run.folder).verify()
+    splits = Counter(entry.split for entry in entries)
+    return run.finish(
+        summary={
+            "volumes": len(entries),
+            "left_out": len(left_out),
+            **{f"volumes_{split}": count for split, count in sorted(splits.items())},
+            "megavoxels": round(sum(int(np.prod(entry.shape)) for entry in entries) / 1e6, 1),
+            "store_digest": digest,
+        },
+        look_at={"index": INDEX, "volumes": ENTRIES, "left out": LEFT_OUT},
+        outputs={"store": digest},
+    )
+
+
+def _write_left_out(path: Path, left_out: list[Outcome]) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["volume_key", "reason"])
+    rows.writerows(sorted((outcome.job.volume_key, outcome.reason) for outcome in left_out))
+    write_text(path, text.getvalue())
