@@ -14,7 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pydicom
-from build_dicom import PEOPLE, build_dicom
+from build_dicom import NAME_IN_FILE_NAMES, PEOPLE, build_dicom
 from build_nifti import VOLUMES, build_volume, encode, nifti_bytes, resample
 from build_readme import build_readme
 
@@ -75,7 +75,7 @@ def build_canaries(out: Path) -> None:
             uids |= {ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID}
             uids |= {ds.FrameOfReferenceUID} if "FrameOfReferenceUID" in ds else set()
     strings = [text for person in PEOPLE for text in person.canaries()]
-    canaries = {"strings": strings, "uids": sorted(str(uid) for uid in uids)}
+    canaries = {"strings": [*strings, NAME_IN_FILE_NAMES], "uids": sorted(str(uid) for uid in uids)}
     (out / "canaries.json").write_text(json.dumps(canaries, indent=1) + "\n")
 
 

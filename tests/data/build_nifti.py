@@ -44,11 +44,11 @@ def read_image(path: Path) -> tuple[Floats, Floats]:
 def read_template(path: Path) -> tuple[Floats, Floats]:
     """Read the older-adult CT template and turn its "Cormack" units back into HU.
 
-    The template stretches -100..100 HU eleven times (`clinical_h2c.m` of its repository):
-    C = h + 10 * clip(h - 900, 0, 200) with h = HU + 1000; this is its inverse.
+    The template stretches soft tissue and bone (`clinical_h2c.m` of its repository):
+    C = h + e + 9 * min(e, 200) with h = HU + 1000 and e = max(h - 900, 0); this is its inverse.
     """
     cormack, affine = read_image(path)
-    hu = np.interp(cormack, [0.0, 900.0, 3100.0, 6100.0], [-1000.0, -100.0, 100.0, 3100.0])
+    hu = np.interp(cormack, [0.0, 900.0, 3100.0, 6100.0], [-1000.0, -100.0, 100.0, 1600.0])
     return hu, affine
 
 

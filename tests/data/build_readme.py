@@ -43,6 +43,10 @@ ATTRIBUTION = {
     "github:DIAGNijmegen/picai_prep": "G. Litjens et al., PROSTATEx, The Cancer Imaging Archive",
 }
 PLANTED = "invented identifiers planted"
+LOCALIZED = (
+    "cut from the sagittal series, 2 mm pixels; ImageType, descriptions and the UIDs of series "
+    "and instance set; private elements removed"
+)
 HALVED = "2 x 2 pixels averaged (spacing and position follow), JPEG 2000 lossless"
 
 
@@ -155,10 +159,7 @@ def _trouble_rows(origins: dict[str, tuple[str, str]]) -> list[tuple[str, ...]]:
             "`trouble/dicom_localizer/*`",
             "a localizer: three orthogonal images",
             *decubitus,
-            (
-                f"cut from the sagittal series, 2 mm pixels; ImageType set to LOCALIZER; new series "
-                f"and instance UIDs; {PLANTED}"
-            ),
+            f"{LOCALIZED}; {PLANTED}",
         ),
         (
             "`trouble/truncated_dicom/*`",
