@@ -160,7 +160,7 @@ def _track_start(tracker: Tracker, folder: Path, manifest: Manifest) -> None:
     tracker.log_params({f"input.{name}": digest for name, digest in manifest.inputs.items()})
     tracker.set_tags({f"environment.{name}": text for name, text in manifest.versions.items()})
     if manifest.seed is not None:
-        tracker.log_params({"seed": manifest.seed})
+        tracker.set_tags({"seed": manifest.seed})
     tracker.log_file(folder / "config.yaml")
 
 

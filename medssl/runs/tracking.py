@@ -136,32 +136,29 @@ class MlflowSender:
             self._client.set_terminated(run_id, event["status"], event["time_ms"])
 
     def _flush(self, run_id: str, waiting: dict[str, list[Any]]) -> None:
+        for kind in ("params", "tags"):  # a key may stand only once in a request; the last counts
+            waiting[kind] = list({entity.key: entity for entity in waiting[kind]}.values())
+        for kind, entities in waiting.items():
+            self._log_batch(run_id, kind, entities)
+            entities.clear()
+
+    def _log_batch(self, run_id: str, kind: str, entities: list[Any]) -> None:
+        """Send ``entities``, without those that no server would take, as a changed parameter."""
         from mlflow.exceptions import MlflowException
 
-        batch = {kind: entities for kind, entities in waiting.items() if entities}
-        if not batch:
+        if not entities:
             return
         try:
-            self._client.log_batch(run_id, **batch, synchronous=True)
+            self._client.log_batch(run_id, **{kind: entities}, synchronous=True)
         except MlflowException as error:
             if error.error_code not in _REFUSED:
                 raise
-            for kind, entities in batch.items():
-                self._send_singly(run_id, kind, entities)
-        for entities in waiting.values():
-            entities.clear()
-
-    def _send_singly(self, run_id: str, kind: str, entities: list[Any]) -> None:
-        """Leave out only what the server will never take, such as a changed parameter."""
-        from mlflow.exceptions import MlflowException
-
-        for entity in entities:
-            try:
-                self._client.log_batch(run_id, **{kind: [entity]}, synchronous=True)
-            except MlflowException as error:
-                if error.error_code not in _REFUSED:
-                    raise
-                _log.debug("MLflow refused %s of %s", kind, entity.key)
+            if len(entities) == 1:
+                _log.debug("MLflow refused %s of %s", kind, entities[0].key)
+                return
+            middle = len(entities) // 2
+            self._log_batch(run_id, kind, entities[:middle])
+            self._log_batch(run_id, kind, entities[middle:])
 
     def _run(self, spool: Spool) -> str:
         """Return the id of the spool's run, after creating it, and its parent, if need be."""
@@ -205,8 +202,8 @@ def _connect(uri: str) -> Any:
         os.environ.setdefault(variable, value)
     from mlflow.tracking import MlflowClient
 
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for chatty in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri)
