@@ -1,0 +1,81 @@
+"""VoCo's views: what is cut is what the labels say."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from medssl.data.augment import AugmentConfig
+from medssl.data.grid_views import GridViews
+
+STILL = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
+
+
+@pytest.fixture
+def region():
+    return np.random.default_rng(0).random((12, 8, 5), dtype=np.float32)
+
+
+def views(**changes):
+    return GridViews(grid=(3, 2, 1), crop_voxels=(4, 4, 5), random_crops=6, **changes)
+
+
+def test_crops_are_the_drawn_boxes(region):
+    spec = views(augment=STILL)
+    assert spec.region_voxels == region.shape
+    drawn = spec.draw(np.random.default_rng(1))
+    random_NCIJK, base_NCIJK = spec.cut(region, drawn).views_BCIJK
+    for crop_IJK, (i, j, k) in zip(random_NCIJK[:, 0], drawn.starts_N3, strict=True):
+        assert (crop_IJK == region[i : i + 4, j : j + 4, k : k + 5]).all()
+    assert (base_NCIJK[3, 0] == region[4:8, 4:8]).all(), "row 3 is cell (1, 1, 0)"
+
+
+def test_labels_are_the_share_of_voxels_found_in_each_base_crop():
+    """Number every voxel of the region, and count where a crop's numbers turn up again."""
+    spec = views(augment=STILL)
+    numbers_IJK = np.arange(12 * 8 * 5, dtype=np.float32).reshape(12, 8, 5)
+    sample = spec.cut(numbers_IJK, spec.draw(np.random.default_rng(2)))
+    random_NCIJK, base_KCIJK = sample.views_BCIJK
+    counted = [[np.isin(crop, base).mean() for base in base_KCIJK] for crop in random_NCIJK]
+    labels_NK = sample.geometry["position_labels_BNK"]
+    assert labels_NK.dtype == np.float32
+    np.testing.assert_allclose(labels_NK, counted, atol=1e-6)
+
+
+def test_augmentation_changes_pixels_and_no_label(region):
+    changed = views(augment=AugmentConfig(flip_probability=1, shift_probability=1))
+    a = changed.cut(region, changed.draw(np.random.default_rng(3)))
+    still = views(augment=STILL)
+    b = still.cut(region, still.draw(np.random.default_rng(3)))
+    assert not np.allclose(a.views_BCIJK[0], b.views_BCIJK[0])
+    for name, value in a.geometry.items():
+        assert (value == b.geometry[name]).all()
+
+
+def test_every_crop_is_changed_on_its_own():
+    spec = GridViews(random_crops=8, augment=AugmentConfig(shift_probability=1))
+    drawn = spec.draw(np.random.default_rng(0))
+    shifts = {change.shift for change in (*drawn.random_changes, *drawn.base_changes)}
+    assert len(shifts) == 8 + 9
+
+
+def test_one_draw_cuts_the_same_views_every_time(region):
+    spec = views()
+    drawn = spec.draw(np.random.default_rng(4))
+    a, b = spec.cut(region, drawn), spec.cut(region, drawn)
+    assert all((x == y).all() for x, y in zip(a.views_BCIJK, b.views_BCIJK, strict=True))
+
+
+def test_a_region_of_another_size_is_a_bug_and_says_so(region):
+    spec = GridViews()
+    with pytest.raises(ValueError, match=r"\(12, 8, 5\), expected \(72, 72, 24\)"):
+        spec.cut(region, spec.draw(np.random.default_rng(0)))
+
+
+def test_a_resolved_spec_loads_back_as_itself():
+    spec = views()
+    assert GridViews.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_an_empty_grid_is_refused():
+    with pytest.raises(ValidationError, match="greater than 0"):
+        GridViews(grid=(3, 0, 1))
