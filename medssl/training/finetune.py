@@ -1,0 +1,108 @@
+"""The finetune stage: an encoder and labelled volumes in, a task model and its twin out.
+
+The twin is the same network trained from scratch. Both share the seed, the patches and their
+order, the number of steps and the decoder's first weights; only the encoder's first weights
+differ, so a difference in the result comes from pretraining.
+"""
+
+from typing import Any
+
+from medssl.errors import ConfigError
+from medssl.models.encoders.base import Encoder
+from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
+from medssl.models.weights import load_encoder
+from medssl.runs.digest import digest_file
+from medssl.runs.folder import write_json
+from medssl.runs.stage import StageResult, StageRun, open_stage
+from medssl.tasks.base import Task
+from medssl.training.finetune_config import FinetuneConfig
+from medssl.training.labelled import LabelledSet, read_labelled
+from medssl.training.patches import prepare_volumes
+from medssl.training.splits import split_cases
+from medssl.training.task_model import WEIGHTS
+from medssl.training.twins import Plan, build_network, train_member
+
+__all__ = ["FinetuneConfig", "finetune"]
+
+
+def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
+    """Train a task model, and its twin from scratch, or continue where an interrupted run stopped.
+
+    Leaves, for ``pretrained`` and ``scratch``, a folder with ``model.safetensors``,
+    ``model.json``, ``curves.png`` and ``checkpoints/last.ckpt`` in ``config.out``, and
+    ``splits.json`` beside them. On the CPU a resumed run ends with the same bits as one that was
+    never interrupted.
+
+    Raises:
+        InputError: The data set or the encoder cannot be used; all problems of the data at once.
+        ConfigError: The patch or the split does not fit the network or the data.
+        FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
+    """
+    labelled = read_labelled(config.dataset)
+    inputs = {"dataset": labelled.digest}
+    if config.encoder_from is not None:
+        load_encoder(config.encoder_from)  # says what is wrong with it before anything is left
+        inputs["encoder"] = digest_file(config.encoder_from / ENCODER_WEIGHTS)
+    with open_stage(
+        "finetune",
+        config.out,
+        config,
+        inputs=inputs,
+        tracking=config.tracking,
+        overwrite=overwrite,
+    ) as run:
+        if run.previous:
+            return run.previous
+        plan, summary = _plan(config, labelled)
+        for member in config.members:
+            summary |= train_member(plan, member, run.tracker)
+        return _finish(run, config, summary)
+
+
+def _plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:
+    parts = split_cases(labelled.cases, config.splits)
+    task: Task = config.task.build(labels=labelled.labels)
+    _, encoder, _ = build_network(config, config.members[0], task)
+    _check_patch(config, encoder)
+    write_json(
+        config.out / "splits.json",
+        {"dataset": labelled.name, "digest": labelled.digest, "cases": parts},
+    )
+    train, val = (
+        prepare_volumes(
+            [labelled.case(key) for key in parts[part]],
+            config.preprocessing.specs(),
+            labelled.modality,
+            f"Preparing volumes ({part})",
+        )
+        for part in ("train", "val")
+    )
+    plan = Plan(
+        config=config,
+        labelled=labelled,
+        task=task,
+        encoder=encoder.config,  # type: ignore[arg-type]
+        train=train,
+        val=val,
+    )
+    return plan, {f"{part}_cases": len(keys) for part, keys in parts.items()}
+
+
+def _check_patch(config: FinetuneConfig, encoder: Encoder) -> None:
+    factor = max(encoder.strides)
+    if any(size % factor for size in config.patch_voxels):
+        raise ConfigError(
+            f"patch_voxels is {list(config.patch_voxels)}, but this encoder halves its input "
+            f"until one voxel spans {factor}",
+            hint=f"make every size a multiple of {factor}",
+        )
+
+
+def _finish(run: StageRun, config: FinetuneConfig, summary: dict[str, Any]) -> StageResult:
+    models = {member: config.out / member / WEIGHTS for member in config.members}
+    curves = {f"{member} curves": f"{member}/curves.png" for member in config.members}
+    return run.finish(
+        summary=summary,
+        look_at={**curves, "splits": "splits.json"},
+        outputs={member: digest_file(path) for member, path in models.items()},
+    )

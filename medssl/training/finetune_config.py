@@ -1,0 +1,82 @@
+"""What ``medssl finetune`` is told."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from medssl.config.base import Config
+from medssl.config.choice import choice
+from medssl.data.preprocessing import PreprocessingConfig
+from medssl.models.encoders.base import Encoder
+from medssl.runs.tracking import TrackingConfig
+from medssl.tasks.base import Task
+from medssl.tasks.segmentation import Segmentation
+from medssl.training.engine import EngineConfig
+from medssl.training.optimizer import OptimizerConfig
+from medssl.training.patches import PatchAugmentConfig
+from medssl.training.pretrain import RhythmConfig
+from medssl.training.schedule import ScheduleConfig
+from medssl.training.splits import LabelledSplitConfig
+
+Member = Literal["pretrained", "scratch"]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class FinetuneConfig(Config):
+    """Everything ``medssl finetune`` reads."""
+
+    dataset: Path
+    """The labelled data set's `dataset.json`, as the Medical Segmentation Decathlon lays it out."""
+    out: Path
+    """The run folder."""
+    encoder_from: Path | None = None
+    """Folder of a finished pretraining, or of an exported encoder; null to train from scratch."""
+    encoder: Annotated[SerializeAsAny[Encoder.Config], choice("medssl.models.encoders")] | None = (
+        None
+    )
+    """The encoder to train from scratch, when `encoder_from` is null."""
+    from_scratch_twin: bool = True
+    """Also train the same network from scratch, for comparison."""
+    task: Annotated[SerializeAsAny[Task.Config], choice("medssl.tasks")] = Segmentation.Config()
+    """What is learned, by the name of its file in medssl/tasks."""
+    preprocessing: PreprocessingConfig
+    """The grid and the intensities the network sees."""
+    patch_voxels: tuple[Positive, Positive, Positive] = (96, 96, 96)
+    """Size of a training patch; also what the trained network is given at once."""
+    patches_per_step: Positive = 2
+    """Patches in one batch, of different volumes where there are enough."""
+    augment: PatchAugmentConfig = PatchAugmentConfig()
+    """What is changed at random about a patch."""
+    splits: LabelledSplitConfig = LabelledSplitConfig()
+    """Which cases train, validate and test."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """The optimiser, of encoder and decoder alike."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How long, for each of the two."""
+    engine: EngineConfig = EngineConfig()
+    """On what."""
+    rhythm: RhythmConfig = RhythmConfig()
+    """How often things are recorded, scored and saved."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that cut patches beside the training; 0 for none."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides first weights, data order and everything drawn."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the run is recorded."""
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> Self:
+        if (self.encoder_from is None) == (self.encoder is None):
+            raise ValueError(
+                "set either encoder_from (a pretrained encoder's folder) or encoder (to train "
+                "from scratch), not both and not neither"
+            )
+        return self
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """What is trained, in order; the names of the subfolders of the run."""
+        if self.encoder_from is None:
+            return ("scratch",)
+        return ("pretrained", "scratch") if self.from_scratch_twin else ("pretrained",)

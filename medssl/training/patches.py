@@ -1,0 +1,152 @@
+"""Labelled volumes to training patches; every patch is a function of (seed, sample index)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from monai.transforms import (
+    Compose,
+    FgBgToIndicesd,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    SpatialPadd,
+)
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from medssl.config.base import Config
+from medssl.data.preprocessing import Spec, as_metatensor, compose, in_memory, with_label
+from medssl.data.sampling import BatchIndices, Stream, VolumeOrder, generator
+from medssl.runs.progress import track
+from medssl.training.labelled import LabelledCase, read_pair
+
+Patch = dict[str, Tensor]
+Probability = Annotated[float, Field(ge=0, le=1)]
+_BOTH = ("image", "label")
+
+
+class PatchAugmentConfig(Config):
+    """What is changed at random about a training patch."""
+
+    foreground_share: Probability = 0.7
+    """Share of patches centred on a labelled voxel; the others are centred on background."""
+    flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0, 1, 2)
+    """Axes mirrored at random; leave out 0 when classes tell left from right."""
+    flip_probability: Probability = 0.5
+    """Chance of each flip."""
+    intensity_probability: Probability = 0.3
+    """Chance of each change of intensity."""
+    scale: Annotated[float, Field(ge=0)] = 0.1
+    """Largest relative change of contrast."""
+    shift: Annotated[float, Field(ge=0)] = 0.1
+    """Largest shift of brightness; intensities lie in [0, 1]."""
+    noise_std: Annotated[float, Field(ge=0)] = 0.03
+    """Standard deviation of added noise."""
+
+    def build(self, patch_voxels: tuple[int, int, int]) -> Compose:
+        """Return the transforms from a padded volume to one augmented patch."""
+        crop = RandCropByPosNegLabeld(
+            keys=_BOTH,
+            label_key="label",
+            spatial_size=patch_voxels,
+            pos=self.foreground_share,
+            neg=1 - self.foreground_share,
+            num_samples=1,
+            fg_indices_key="label_fg_indices",
+            bg_indices_key="label_bg_indices",
+        )
+        flips = [
+            RandFlipd(keys=_BOTH, prob=self.flip_probability, spatial_axis=axis)
+            for axis in self.flip_axes
+        ]
+        chance = self.intensity_probability
+        return Compose(
+            [
+                crop,
+                *flips,
+                RandScaleIntensityd(keys="image", factors=self.scale, prob=chance),
+                RandShiftIntensityd(keys="image", offsets=self.shift, prob=chance),
+                RandGaussianNoised(keys="image", std=self.noise_std, prob=chance),
+            ]
+        )
+
+
+def prepare_volumes(
+    cases: Sequence[LabelledCase], specs: Sequence[Spec], modality: str, description: str
+) -> list[Patch]:
+    """Return ``image`` and ``label`` of every case on the network's grid, kept in memory.
+
+    Each is ``(1, I, J, K)``: float32 as the network sees it, and class numbers as uint8.
+    """
+    transform = compose(with_label(in_memory(specs)))
+    prepared = []
+    for case in track(cases, description):
+        volume, label_IJK = read_pair(case, modality)
+        data = transform(
+            {
+                "image": as_metatensor(volume.array_IJK, volume.affine_ras),
+                "label": as_metatensor(label_IJK, volume.affine_ras),
+            }
+        )
+        label = data["label"].as_tensor().round().to(torch.uint8)
+        prepared.append({"image": data["image"].as_tensor(), "label": label})
+    return prepared
+
+
+class PatchDataset(Dataset[Patch]):
+    """Patch number ``sample_index`` of an endless, reproducible sequence."""
+
+    def __init__(
+        self,
+        volumes: Sequence[Patch],
+        augment: PatchAugmentConfig,
+        patch_voxels: tuple[int, int, int],
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        ready = Compose(
+            [SpatialPadd(keys=_BOTH, spatial_size=patch_voxels), FgBgToIndicesd("label")]
+        )
+        self._volumes: list[dict[str, Any]] = [ready(dict(volume)) for volume in volumes]
+        self._random = augment.build(patch_voxels)
+        self._order = VolumeOrder(len(volumes), batch_size, seed)
+        self._seed = seed
+
+    def __getitem__(self, sample_index: int) -> Patch:
+        """Return ``image`` and ``label``, each ``(1, I, J, K)`` of the patch size."""
+        rng = generator(self._seed, sample_index, Stream.SAMPLE)
+        self._random.set_random_state(seed=int(rng.integers(2**32, dtype=np.uint32)))
+        volume = self._volumes[self._order.volume_of(sample_index)]
+        (patch,) = self._random(dict(volume))
+        return {key: torch.as_tensor(patch[key].as_tensor()) for key in _BOTH}
+
+
+class _Remaining:
+    """The batches from ``start`` on, without a length; see ``datamodule``."""
+
+    def __init__(self, batch_size: int, batches: int, start: int) -> None:
+        self._indices = BatchIndices(
+            batch_size=batch_size, total_batches=batches, start_batch=start
+        )
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._indices)
+
+
+def patch_loader(
+    dataset: PatchDataset, *, batch_size: int, batches: int, start: int, workers: int
+) -> DataLoader[Patch]:
+    """Return the batches ``start`` to ``batches`` of ``dataset``, in order."""
+    return DataLoader(
+        dataset,
+        batch_sampler=_Remaining(batch_size, batches, start),
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+    )

@@ -1,0 +1,221 @@
+"""A task model and its twin from scratch: alike in everything but the encoder's first weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medssl.errors import InputError
+from medssl.models.encoders.base import Encoder
+from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
+from medssl.models.weights import load_encoder
+from medssl.runs.digest import digest_file
+from medssl.runs.folder import write_json
+from medssl.runs.tracking import Tracker
+from medssl.tasks.base import Task
+from medssl.training.callbacks import ProgressCallback, Recorder, read_metrics
+from medssl.training.checkpoint import LastCheckpoint, steps_done
+from medssl.training.curves import draw_curves
+from medssl.training.engine import quiet_lightning
+from medssl.training.finetune_config import FinetuneConfig, Member
+from medssl.training.labelled import LabelledSet
+from medssl.training.patches import Patch, PatchDataset, patch_loader
+from medssl.training.supervised import BestByValidation, SupervisedModule
+from medssl.training.task_model import (
+    DESCRIPTION,
+    WEIGHTS,
+    ModelDescription,
+    read_description,
+    save_task_model,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the twins share."""
+
+    config: FinetuneConfig
+    labelled: LabelledSet
+    task: Task
+    encoder: Encoder.Config
+    train: Sequence[Patch]
+    val: Sequence[Patch]
+
+
+def build_network(
+    config: FinetuneConfig, member: Member, task: Task
+) -> tuple[nn.Module, Encoder, Any]:
+    """Return a member's network before its first step, its encoder, and its MONAI definition.
+
+    Encoder and decoder are drawn from separate seeds: whether the encoder is drawn or read, the
+    decoder begins with the same weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if config.encoder_from is None:
+            encoder: Encoder = config.encoder.build()  # type: ignore[union-attr]
+        else:
+            encoder, _ = load_encoder(config.encoder_from)
+            if member == "scratch":
+                encoder = encoder.config.build()  # type: ignore[union-attr,operator]
+        torch.manual_seed(config.seed + 1)
+        network, network_def = encoder.segmenter(task.out_channels)
+    return network, encoder, network_def
+
+
+def count_loaded(encoder: Encoder, network: nn.Module) -> dict[str, int]:
+    """Return how many of the encoder's tensors are in the network, and how many are not.
+
+    Raises:
+        InputError: Not all of them are: the network would not be a fine-tuned encoder.
+    """
+    inside = {_place(value) for value in network.state_dict().values()}
+    loaded = [_place(value) in inside for value in encoder.state_dict().values()]
+    unused = loaded.count(False)
+    if unused or not loaded:
+        raise InputError(
+            f"{unused} of the encoder's {len(loaded)} tensors are not part of the network",
+            hint="the encoder's `segmenter` must use the encoder itself",
+        )
+    return {"encoder_tensors_loaded": len(loaded), "encoder_tensors_unused": unused}
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, tuple[int, ...]]:
+    return tensor.data_ptr(), tuple(tensor.shape)
+
+
+def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]:
+    """Train one of the twins, or continue with it, and return what to say about it.
+
+    A member that was finished before an interruption is left as it is.
+    """
+    folder = plan.config.out / member
+    if (folder / WEIGHTS).is_file() and (folder / DESCRIPTION).is_file():  # before an interruption
+        trained = read_description(folder).training
+        return _summary_of(member, trained)
+    network, encoder, network_def = build_network(plan.config, member, plan.task)
+    loaded = count_loaded(encoder, network) if member == "pretrained" else {}
+    best = _fit(plan, member, network, _Prefixed(tracker, member))
+    trained = {
+        "start": member,
+        "seed": plan.config.seed,
+        "steps": plan.config.schedule.steps,
+        "train_cases": len(plan.train),
+        "best": best.best,
+        "dataset": plan.labelled.name,
+        "dataset_licence": plan.labelled.licence,
+        "dataset_digest": plan.labelled.digest,
+        **loaded,
+    }
+    if member == "pretrained" and plan.config.encoder_from is not None:
+        trained["encoder_digest"] = digest_file(plan.config.encoder_from / ENCODER_WEIGHTS)
+    _draw(folder, best)
+    best.restore_best(network)
+    save_task_model(folder, network, _describe(plan, network_def, trained))
+    return _summary_of(member, trained)
+
+
+def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:
+    best = trained["best"] or {"val/dice": float("nan"), "step": trained["steps"]}
+    kept = {
+        f"{member}_val_dice": round(best["val/dice"], 4),
+        f"{member}_best_step": int(best["step"]),
+    }
+    return kept | {k: v for k, v in trained.items() if k.startswith("encoder_tensors")}
+
+
+def _fit(plan: Plan, member: Member, network: nn.Module, tracker: Tracker) -> BestByValidation:
+    config, folder = plan.config, plan.config.out / member
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    done, accumulate = steps_done(checkpoint), config.engine.accumulate
+    module = SupervisedModule(
+        network,
+        plan.task,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        engine=config.engine,
+        seed=config.seed,
+    )
+    best = BestByValidation(
+        checkpoint.with_name("best.safetensors"),
+        plan.val,
+        tracker,
+        patch_voxels=config.patch_voxels,
+        every_steps=config.rhythm.validate_steps,
+    )
+    quiet_lightning()
+    trainer = config.engine.trainer(
+        steps=config.schedule.steps,
+        callbacks=[
+            Recorder(
+                folder / "metrics.jsonl",
+                tracker,
+                every_steps=config.rhythm.record_steps,
+                resumed_at=done,
+            ),
+            ProgressCallback(f"finetune {member}", steps=config.schedule.steps, resumed_at=done),
+            best,
+            LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
+        ],
+        clip_norm=config.optimizer.clip_norm,
+    )
+    dataset = PatchDataset(
+        plan.train,
+        config.augment,
+        config.patch_voxels,
+        batch_size=config.patches_per_step,
+        seed=config.seed,
+    )
+    loader = patch_loader(
+        dataset,
+        batch_size=config.patches_per_step,
+        batches=config.schedule.steps * accumulate,
+        start=done * accumulate,
+        workers=config.workers,
+    )
+    trainer.fit(module, loader, ckpt_path=checkpoint if done else None, weights_only=True)
+    return best
+
+
+def _describe(plan: Plan, network_def: dict[str, Any], trained: dict[str, Any]) -> ModelDescription:
+    config, labelled, task = plan.config, plan.labelled, plan.task
+    return ModelDescription(
+        title=f"{labelled.name} {task.kind}: {', '.join(labelled.labels[1:])}",
+        task=config.task.model_dump(mode="json"),
+        encoder=plan.encoder.model_dump(mode="json"),
+        network_def=network_def,
+        labels=labelled.labels,
+        modality=labelled.modality,
+        spacing_mm=config.preprocessing.spacing_mm,
+        patch_voxels=config.patch_voxels,
+        preprocessing=tuple(config.preprocessing.specs()),
+        inferer=task.inferer_spec(config.patch_voxels),
+        postprocessing=tuple(task.postprocessing_specs()),
+        training=trained,
+    )
+
+
+class _Prefixed(Tracker):
+    """Names the twins' numbers apart in their one record."""
+
+    def __init__(self, tracker: Tracker, member: Member) -> None:
+        self._tracker, self._member = tracker, member
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers as ``<member>/<name>``."""
+        named = {f"{self._member}/{name}": value for name, value in metrics.items()}
+        self._tracker.log_metrics(named, step=step)
+
+
+def _rows(folder: Path, best: BestByValidation) -> list[dict[str, float]]:
+    return [*read_metrics(folder / "metrics.jsonl"), *best.history]
+
+
+def _draw(folder: Path, best: BestByValidation) -> None:
+    rows = _rows(folder, best)
+    scores = sorted({name for row in best.history for name in row if name.startswith("val/")})
+    draw_curves(folder / "curves.png", rows, {"training loss": ["loss"], "validation Dice": scores})
+    write_json(folder / "validation.json", best.history)
