@@ -1,0 +1,67 @@
+"""What holds for every test: no network, no tracking server of the person who runs them."""
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# before anything imports them; MLflow and OpenMP read these once
+os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def _is_local(host):
+    if host in {"localhost", "", None}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch):
+    """Refuse every connection and look-up that is not to this machine."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def connect_here(self, address):
+        if self.family != socket.AF_UNIX and not _is_local(address[0]):
+            raise AssertionError(f"a test tried to reach {address!r}")
+        return connect(self, address)
+
+    def look_up_here(host, *args, **kwargs):
+        if not _is_local(host.decode() if isinstance(host, bytes) else host):
+            raise AssertionError(f"a test tried to look up {host!r}")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    """Take away settings that would change what a test sees."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "MEDSSL_")) and name != "MLFLOW_DISABLE_TELEMETRY":
+            monkeypatch.delenv(name)
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Path:
+    """The real scans that ship with the project."""
+    return ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of references beside a developer's checkout; not part of the project."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("there is no folder 'shared' beside this checkout")
+    return folder
