@@ -22,7 +22,7 @@ from medssl.data.store_writer import finished_entry, write_index, write_stored_v
 from medssl.errors import InputError, MedSSLError
 from medssl.io.volume import Volume
 from medssl.library.volumes import read_volume
-from medssl.runs.folder import sweep_partial, write_text
+from medssl.runs.folder import write_text
 from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
@@ -92,9 +92,7 @@ def prepare(config: PrepareConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous is not None:
             return run.previous
-        sweep_partial(run.folder)
-        outcomes = list(_prepare_all(config, run.folder, _jobs(selection)))
-        return _finish(config, run, outcomes)
+        return _finish(config, run, list(_prepare_all(config, run, _jobs(selection))))
 
 
 def place_on_grid(
@@ -128,9 +126,12 @@ def place_on_grid(
     )
 
 
-def prepare_one(job: Job, config: PrepareConfig, store: Path) -> Outcome:
-    """Prepare one volume, unless an earlier run has; an expected failure becomes the reason."""
-    done = finished_entry(store, job.volume_key)
+def prepare_one(job: Job, config: PrepareConfig, store: Path, *, resumed: bool) -> Outcome:
+    """Prepare one volume; an expected failure becomes the reason why there is no entry.
+
+    What an interrupted run with the same configuration has finished is taken as it is.
+    """
+    done = finished_entry(store, job.volume_key) if resumed else None
     if done is not None:
         return Outcome(job, done)
     try:
@@ -161,8 +162,8 @@ def _jobs(selection: Selection) -> list[Job]:
     return [Job(*map(str, row)) for row in rows.itertuples(index=False)]
 
 
-def _prepare_all(config: PrepareConfig, store: Path, jobs: list[Job]) -> Iterator[Outcome]:
-    work = partial(prepare_one, config=config, store=store)
+def _prepare_all(config: PrepareConfig, run: StageRun, jobs: list[Job]) -> Iterator[Outcome]:
+    work = partial(prepare_one, config=config, store=run.folder, resumed=run.resumed)
     with task("prepare volumes", len(jobs)) as progress:
         for outcome in map_unordered(work, jobs, workers=config.workers):
             progress.advance()
