@@ -1,7 +1,7 @@
 """VoCo's views: a grid of base crops, and random crops that must be placed on it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,11 @@ class GridViews(ViewSpec[GridDraw]):
             self._crops(region_IJK, base_starts_K3, draw.base_changes),
         ]
         return Sample(views_BCIJK, {"position_labels_BNK": labels_NK.astype(np.float32)})
+
+    def unchanged(self) -> Self:
+        """Return the spec that cuts the same views without augmentation."""
+        never = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
+        return self.model_copy(update={"augment": never})
 
     def _crops(
         self,

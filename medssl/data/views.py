@@ -16,7 +16,7 @@ it to [0, 1], and lets the spec draw (all randomness, from one generator) and th
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -62,6 +62,13 @@ class ViewSpec(Config, Generic[Draw]):
     @abstractmethod
     def cut(self, region_IJK: FloatArray, draw: Draw) -> Sample:
         """Cut the drawn views out of a region of ``region_voxels`` with values in [0, 1]."""
+
+    def unchanged(self) -> Self:
+        """Return the spec that cuts the same views without altering how they look.
+
+        Scores on unseen volumes are taken with it.
+        """
+        return self
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Join samples: views along their first axis, geometry along a new one."""

@@ -1,0 +1,43 @@
+"""What a self-supervised method is: a module that turns views into a loss."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from medssl.config.choice import Configurable
+from medssl.data.views import Batch, ViewSpec
+from medssl.models.encoders.base import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOutput:
+    """The number to minimise, its parts for the log, and embeddings to watch for collapse."""
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars that add up to, or explain, the total."""
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars a person wants to follow, such as an accuracy."""
+    z_ND: Tensor | None = None
+    """Projections whose spread is watched: a collapsed encoder maps everything to one point."""
+
+
+class Method(Configurable, nn.Module):
+    """No Lightning, no optimiser, no logging: those belong to ``medssl.training``."""
+
+    views: ViewSpec
+    encoder: Encoder
+
+    def loss(self, batch: Batch, *, progress: float) -> LossOutput:
+        """Return the loss of one batch; ``progress`` runs from 0 to 1 over training."""
+        raise NotImplementedError
+
+    def before_step(self, *, progress: float) -> None:
+        """Update what gradients do not train, such as a teacher; once per optimiser step."""
+
+    def constant_loss(self, batch: Batch) -> dict[str, float]:
+        """Return the loss parts that an encoder blind to its input could reach on ``batch``.
+
+        Training has learned something only below them. Empty where a method knows no such bound.
+        """
+        return {}

@@ -1,0 +1,32 @@
+"""Projection heads: from an embedding to the space a loss compares in."""
+
+from torch import Tensor, nn
+
+
+class BatchNormMLP(nn.Sequential):
+    """Linear, BatchNorm, ReLU, twice, then Linear: the projector of every VoCo variant.
+
+    BatchNorm has no affine weights and keeps no running statistics, so it always uses those of
+    the rows it is given.
+
+    Args:
+        in_dim: Length of the embedding.
+        hidden_dim: Width of the two hidden layers.
+        out_dim: Length of the projection.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
+        def norm() -> nn.Module:
+            return nn.BatchNorm1d(hidden_dim, affine=False, track_running_stats=False)
+
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim), norm(), nn.ReLU(),
+            nn.Linear(hidden_dim, hidden_dim), norm(), nn.ReLU(),
+            nn.Linear(hidden_dim, out_dim),
+        )  # fmt: skip
+
+
+def row_dropout(z_ND: Tensor, probability: float) -> Tensor:
+    """Zero whole rows with ``probability`` and scale the others by ``1 / (1 - probability)``."""
+    keep_N1 = z_ND.new_empty(len(z_ND), 1).bernoulli_(1 - probability)
+    return z_ND * keep_N1 / (1 - probability)

@@ -1,0 +1,68 @@
+"""Encoders on disk: safetensors for the weights, JSON for how to build them; nothing executable."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from medssl.config.base import Config
+from medssl.config.choice import find
+from medssl.errors import InputError
+from medssl.models.encoders.base import Encoder
+from medssl.runs.folder import atomic_path, read_json, write_json
+
+WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+
+
+def save_encoder(folder: Path, encoder: Encoder, **about: Any) -> None:
+    """Write ``encoder.safetensors`` and ``encoder.json`` into ``folder``.
+
+    Args:
+        folder: Where; made if it is missing.
+        encoder: What; its weights are written as they are, on the CPU.
+        about: JSON values a later user needs, such as the spacing and intensities it was
+            trained with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
+    }
+    config: Config = encoder.config  # type: ignore[assignment]
+    with atomic_path(folder / WEIGHTS) as path:
+        path.write_bytes(save(state))
+    write_json(folder / DESCRIPTION, {"encoder": config.model_dump(mode="json"), **about})
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, dict[str, Any]]:
+    """Return the encoder that ``folder`` holds, with its weights, and its description.
+
+    Raises:
+        InputError: Files are missing or damaged, or the weights are not this encoder's.
+    """
+    for name in (WEIGHTS, DESCRIPTION):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: no {name}, so this is not an encoder folder",
+                hint="give the folder of a finished pretraining, or of an exported encoder",
+            )
+    try:
+        about: dict[str, Any] = read_json(folder / DESCRIPTION)
+        section = dict(about["encoder"])
+        config = find("medssl.models.encoders", section.pop("name")).Config.model_validate(section)
+        encoder: Encoder = config.build()
+        report = encoder.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+    except (json.JSONDecodeError, KeyError, ValueError, SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"{folder}: the encoder cannot be read ({type(error).__name__})",
+            hint="the files are damaged or from another version; export the encoder again",
+        ) from error
+    wrong = [*report.missing_keys, *report.unexpected_keys]
+    if wrong:
+        raise InputError(
+            f"{folder}: {len(wrong)} tensors do not fit the encoder described beside them, "
+            f"such as {wrong[0]}",
+            hint="weights and description belong to different runs; export the encoder again",
+        )
+    return encoder, about

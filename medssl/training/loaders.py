@@ -1,0 +1,87 @@
+"""From a crop store to the loaders of a training that may have begun earlier."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch.utils.data import DataLoader
+
+from medssl.config.base import Config
+from medssl.data.dataset import CropDataset, DatasetConfig
+from medssl.data.sampling import BatchIndices
+from medssl.data.store import CropStore
+from medssl.data.views import Batch, ViewSpec
+
+
+class LoaderConfig(Config):
+    """How batches are put together."""
+
+    volumes_per_batch: Annotated[int, Field(gt=0)] = 4
+    """Volumes in one batch; each gives as many views as the method asks for."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that read and cut crops beside the training; 0 for none."""
+    validation_batches: Annotated[int, Field(gt=0)] = 8
+    """Batches of unseen volumes that every validation uses, the same ones each time."""
+
+
+class PretrainLoaders:
+    """Training batches from where the last checkpoint ended, and fixed validation batches."""
+
+    def __init__(
+        self,
+        store: CropStore,
+        views: ViewSpec[Any],
+        dataset: DatasetConfig,
+        loader: LoaderConfig,
+        *,
+        batches: int,
+        start_batch: int,
+        seed: int,
+    ) -> None:
+        self.store, self.views, self.dataset, self.loader = store, views, dataset, loader
+        self.batches, self.start_batch, self.seed = batches, start_batch, seed
+
+    def training(self) -> DataLoader[Batch]:
+        """Return the remaining training batches."""
+        batches, start = self.batches, self.start_batch
+        return self._loader(self.views, self.dataset, batches, start, self.seed)
+
+    def validation(self) -> DataLoader[Batch] | None:
+        """Return the validation batches, not augmented; None when the store has no `val`."""
+        if not self.store.keys("val"):
+            return None
+        dataset = self.dataset.model_copy(update={"split": "val"})
+        batches = self.loader.validation_batches
+        return self._loader(self.views.unchanged(), dataset, batches, 0, self.seed + 1)
+
+    def _loader(
+        self, views: ViewSpec[Any], config: DatasetConfig, batches: int, start: int, seed: int
+    ) -> DataLoader[Batch]:
+        size = self.loader.volumes_per_batch
+        dataset = CropDataset(
+            self.store, views, config, samples=batches * size, batch_size=size, seed=seed
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=_Remaining(size, batches, start),
+            collate_fn=views.collate,
+            num_workers=self.loader.workers,
+            multiprocessing_context="spawn" if self.loader.workers else None,
+            persistent_workers=self.loader.workers > 0,
+        )
+
+
+class _Remaining:
+    """The batches from ``start`` on, without a length.
+
+    Lightning counts batches from the beginning of the training and would stop a resumed one too
+    early if the loader said how few are left.
+    """
+
+    def __init__(self, batch_size: int, total_batches: int, start_batch: int) -> None:
+        self._indices = BatchIndices(
+            batch_size=batch_size, total_batches=total_batches, start_batch=start_batch
+        )
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._indices)

@@ -1,0 +1,83 @@
+"""The Lightning side of a method: optimiser, schedule, seeds, logging; it must not know them."""
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from medssl.data.views import Batch
+from medssl.methods.base import Method
+from medssl.training.engine import EngineConfig
+from medssl.training.optimizer import OptimizerConfig
+from medssl.training.schedule import ScheduleConfig
+
+
+class PretrainModule(lightning.LightningModule):
+    """Runs a method's hooks at the right moments.
+
+    Torch's generator is seeded from (seed, step) before every batch, so what a method draws
+    depends on nothing that came before: a resumed training draws what an uninterrupted one does.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
+        engine: EngineConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.optimizer, self.schedule, self.engine, self.seed = optimizer, schedule, engine, seed
+        self.last_z_ND: Tensor | None = None
+        if engine.channels_last:
+            self.method.encoder.to(memory_format=torch.channels_last_3d)
+
+    @property
+    def progress(self) -> float:
+        """From 0 at the first step to 1 at the last."""
+        return self.global_step / self.schedule.steps
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
+        """Move the views, in the memory format of the encoder, and the geometry."""
+        layout = torch.channels_last_3d if self.engine.channels_last else torch.contiguous_format
+        views = [x.to(device, memory_format=layout, non_blocking=True) for x in batch.views_BCIJK]
+        geometry = {k: v.to(device, non_blocking=True) for k, v in batch.geometry.items()}
+        return Batch(views, geometry)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed this batch; before the first batch of an optimiser step, update slow copies."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, batch_idx]).generate_state(1)[0]))
+        if batch_idx % self.engine.accumulate == 0:
+            self.method.before_step(progress=self.progress)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        output = self.method.loss(batch, progress=self.progress)
+        self.last_z_ND = None if output.z_ND is None else output.z_ND.detach()
+        self.log_dict({"loss": output.total, **output.parts, **output.scores})
+        return output.total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        output = self.method.loss(batch, progress=self.progress)
+        constants = {f"{k}_constant": v for k, v in self.method.constant_loss(batch).items()}
+        numbers: dict[str, Any] = {
+            "loss": output.total,
+            **output.parts,
+            **output.scores,
+            **constants,
+        }
+        self.log_dict(
+            {f"val/{name}": value for name, value in numbers.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=1,
+        )
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer.build(self.method)
+        scheduler = {"scheduler": self.schedule.build(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}

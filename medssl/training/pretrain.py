@@ -1,0 +1,195 @@
+"""The pretraining stage: a crop store and a method in, an encoder out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import lightning
+import torch
+from pydantic import Field, SerializeAsAny
+
+from medssl.config.base import Config
+from medssl.config.choice import choice
+from medssl.data.dataset import DatasetConfig
+from medssl.data.store import CropStore
+from medssl.methods.base import Method
+from medssl.models.encoders.base import Encoder
+from medssl.models.weights import WEIGHTS, save_encoder
+from medssl.runs.digest import digest_file
+from medssl.runs.stage import StageResult, StageRun, open_stage
+from medssl.runs.tracking import TrackingConfig
+from medssl.training.callbacks import (
+    CollapseAlarm,
+    CollapseConfig,
+    ProgressCallback,
+    Recorder,
+    read_metrics,
+)
+from medssl.training.checkpoint import LastCheckpoint, steps_done
+from medssl.training.curves import draw_curves
+from medssl.training.engine import EngineConfig, quiet_lightning
+from medssl.training.loaders import LoaderConfig, PretrainLoaders
+from medssl.training.module import PretrainModule
+from medssl.training.optimizer import OptimizerConfig
+from medssl.training.schedule import ScheduleConfig
+
+Steps = Annotated[int, Field(gt=0)]
+
+
+class RhythmConfig(Config):
+    """What happens every how many optimiser steps."""
+
+    record_steps: Steps = 10
+    """Numbers are recorded."""
+    validate_steps: Steps = 100
+    """The method is scored on unseen volumes."""
+    checkpoint_steps: Steps = 50
+    """The state to resume from is saved."""
+
+
+class PretrainConfig(Config):
+    """Everything ``medssl pretrain`` reads."""
+
+    store: Path
+    """The crop store that `medssl prepare` wrote."""
+    out: Path
+    """The run folder."""
+    method: Annotated[SerializeAsAny[Method.Config], choice("medssl.methods")]
+    """What is learned, by the name of its file in medssl/methods."""
+    encoder: Annotated[SerializeAsAny[Encoder.Config], choice("medssl.models.encoders")]
+    """Which network learns it, by the name of its file in medssl/models/encoders."""
+    data: DatasetConfig = DatasetConfig()
+    """Which crops of the store."""
+    loader: LoaderConfig = LoaderConfig()
+    """How they become batches."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """The optimiser."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How long."""
+    engine: EngineConfig = EngineConfig()
+    """On what."""
+    rhythm: RhythmConfig = RhythmConfig()
+    """How often things are recorded, scored and saved."""
+    collapse: CollapseConfig = CollapseConfig()
+    """When to warn that embeddings became too alike."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides initial weights, data order and everything drawn."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the run is recorded."""
+
+
+def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
+    """Pretrain an encoder, or continue where an interrupted run of the same config stopped.
+
+    Leaves ``encoder.safetensors`` and ``encoder.json``, ``curves.png``, ``metrics.jsonl`` and
+    ``checkpoints/last.ckpt`` in ``config.out``. On the CPU a resumed run ends with the same bits
+    as one that was never interrupted.
+
+    Raises:
+        InputError: The store, or a checkpoint, is missing, empty or damaged.
+        FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
+    """
+    store = CropStore(config.store)
+    with open_stage(
+        "pretrain",
+        config.out,
+        config,
+        inputs={"store": store.digest},
+        tracking=config.tracking,
+        overwrite=overwrite,
+    ) as run:
+        if run.previous:
+            return run.previous
+        torch.manual_seed(config.seed)
+        method: Method = config.method.build(encoder=config.encoder.build())
+        module = _fit(config, method, store, run)
+        save_encoder(config.out, method.encoder, **_about(config, store))
+        return _finish(run, config, module)
+
+
+def _fit(config: PretrainConfig, method: Method, store: CropStore, run: StageRun) -> PretrainModule:
+    checkpoint = config.out / "checkpoints" / "last.ckpt"
+    done = steps_done(checkpoint)
+    module = PretrainModule(
+        method,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        engine=config.engine,
+        seed=config.seed,
+    )
+    accumulate = config.engine.accumulate
+    loaders = PretrainLoaders(
+        store,
+        method.views,
+        config.data,
+        config.loader,
+        batches=config.schedule.steps * accumulate,
+        start_batch=done * accumulate,
+        seed=config.seed,
+    )
+    with quiet_lightning():
+        trainer = config.engine.trainer(
+            steps=config.schedule.steps,
+            callbacks=_callbacks(config, run, checkpoint, done),
+            clip_norm=config.optimizer.clip_norm,
+            val_check_interval=config.rhythm.validate_steps * accumulate,
+            check_val_every_n_epoch=None,
+        )
+        trainer.fit(
+            module,
+            train_dataloaders=loaders.training(),
+            val_dataloaders=loaders.validation(),
+            ckpt_path=checkpoint if done else None,
+            weights_only=True,
+        )
+    return module
+
+
+def _callbacks(
+    config: PretrainConfig, run: StageRun, checkpoint: Path, done: int
+) -> list[lightning.Callback]:
+    record_steps, steps = config.rhythm.record_steps, config.schedule.steps
+    return [
+        CollapseAlarm(config.collapse, every_steps=record_steps),
+        Recorder(
+            config.out / "metrics.jsonl", run.tracker, every_steps=record_steps, resumed_at=done
+        ),
+        ProgressCallback("pretrain", steps=steps, resumed_at=done),
+        LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
+    ]
+
+
+def _about(config: PretrainConfig, store: CropStore) -> dict[str, Any]:
+    """What someone who only has the encoder needs to feed it as it was trained."""
+    return {
+        "method": config.method.model_dump(mode="json"),
+        "intensity": config.data.intensity.model_dump(mode="json"),
+        "spacing_mm": list(store.spacing_mm),
+        "store_digest": store.digest,
+        "steps": config.schedule.steps,
+        "seed": config.seed,
+    }
+
+
+def _finish(run: StageRun, config: PretrainConfig, module: PretrainModule) -> StageResult:
+    rows = read_metrics(config.out / "metrics.jsonl")
+    last: dict[str, float] = {}
+    for row in rows:
+        last.update(row)
+    names = sorted(name for name in last if not name.startswith(("step", "lr")))
+    validated = [name for name in names if name.startswith("val/")]
+    panels = {
+        "training": [n for n in names if "/" not in n],
+        "unseen volumes": validated,
+        "collapse watch": [n for n in names if n.startswith("collapse/")],
+    }
+    draw_curves(config.out / "curves.png", rows, {k: v for k, v in panels.items() if v})
+    parameters = sum(p.numel() for p in module.method.encoder.parameters())
+    return run.finish(
+        summary={
+            "steps": config.schedule.steps,
+            "encoder_parameters": parameters,
+            **{name: round(last[name], 4) for name in ["loss", *validated] if name in last},
+        },
+        look_at={"curves": "curves.png", "encoder": WEIGHTS, "numbers": "metrics.jsonl"},
+        outputs={"encoder": digest_file(config.out / WEIGHTS)},
+    )

@@ -1,0 +1,153 @@
+"""VoCo's objective: its definition in loops, the reference's golden values, and its edges."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.losses import voco
+from medssl.losses.voco import Projections
+
+VARIANTS = {"large_scale": voco.large_scale, "released": voco.released}
+CASES = [f"B{b}_SW{n}_seed{seed}" for b, n in ((1, 1), (2, 2), (3, 4)) for seed in (0, 1)]
+
+
+def slow_cosine(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True)) / (
+        math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(y * y for y in b))
+    )
+
+
+def slow_overlap_loss(prediction, labels, negative):
+    """One volume, by the formulas of sections 1.4 and 1.5, pair by pair."""
+    positive = weight = apart = count = 0.0
+    for row_s, row_y in zip(prediction, labels, strict=True):
+        for s, y in zip(row_s, row_y, strict=True):
+            positive += y * -math.log(1 - abs(y - s) + 1e-6)
+            weight += y
+            if y == 0:
+                apart += -math.log(1 - s + 1e-6) if negative == "log" else s**2
+                count += 1
+    count = float(np.float32(count) + np.float32(1e-6))
+    return positive / (weight + 1e-6), apart / count
+
+
+def slow_regulariser(bases):
+    pairs = [(k, m) for k in range(len(bases)) for m in range(k + 1, len(bases))]
+    return sum(max(slow_cosine(bases[k], bases[m]), 0) ** 2 for k, m in pairs) / len(pairs)
+
+
+def slow_prediction(crops, bases):
+    return [[max(slow_cosine(z, b), 0) for b in bases] for z in crops]
+
+
+def slow_parts(variant, student, teacher, labels):
+    (sr, sb), (tr, tb) = (tuple(part.tolist() for part in z) for z in (student, teacher))
+    parts = []
+    for i in range(len(sr)):
+        j, y = (i + 1) % len(sr), labels[i].tolist()
+        reg = slow_regulariser(sb[i])
+        if variant == "large_scale":
+            intra = sum(slow_overlap_loss(slow_prediction(sr[i], tb[i]), y, "log"))
+            agreed = slow_prediction(tr[i], tb[j])
+            inter = sum(slow_overlap_loss(slow_prediction(sr[i], sb[j]), agreed, "log"))
+            parts.append((intra, inter, reg))
+        else:
+            one, two = slow_prediction(sr[i], tb[i]), slow_prediction(tr[i], sb[i])
+            mean = [[0.5 * (a + b) for a, b in zip(*rows, strict=True)] for rows in zip(one, two, strict=True)]  # fmt: skip
+            parts.append((*slow_overlap_loss(mean, y, "square"), reg))
+    return [sum(values) / len(parts) for values in zip(*parts, strict=True)]
+
+
+def random_case(volumes=3, crops=4, bases=9, dim=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(n):
+        return torch.randn(volumes, n, dim, generator=generator, dtype=torch.float64)
+
+    labels = torch.rand(volumes, crops, bases, generator=generator, dtype=torch.float64)
+    labels = labels * (labels > 0.6)
+    return Projections(draw(crops), draw(bases)), Projections(draw(crops), draw(bases)), labels
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parts_match_their_definition(variant):
+    student, teacher, labels = random_case()
+    parts = VARIANTS[variant](student, teacher, labels, asymmetric=False)
+    expected = slow_parts(variant, student, teacher, labels)
+    torch.testing.assert_close(
+        torch.stack(list(parts.values())), torch.tensor(expected, dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_golden_values_and_gradients_of_the_reference(variant, case, shared):
+    with np.load(shared / "golden" / "voco_loss.npz") as archive:
+        prefix = f"{variant}/{case}/"
+        golden = {
+            name.removeprefix(prefix): torch.from_numpy(archive[name])
+            for name in archive.files
+            if name.startswith(prefix)
+        }
+    labels = golden["position_labels"]
+    volumes = len(labels)
+    student, teacher = (
+        Projections(*(golden[f"{who}_{kind}"].unflatten(0, (volumes, -1)) for kind in ("random", "base")))
+        for who in ("student", "teacher")
+    )  # fmt: skip
+    for z in student:
+        z.requires_grad_()
+    parts = VARIANTS[variant](student, teacher, labels, asymmetric=True)
+    total = sum(parts.values())
+    total.backward()
+    for name, value in {**parts, "total": total}.items():
+        assert abs(float(value.detach() - golden[name])) < 1e-9, name
+    for kind, z in zip(("random", "base"), student, strict=True):
+        assert (z.grad.flatten(0, 1) - golden[f"grad_student_{kind}"]).abs().max() < 1e-9
+
+
+def test_the_teacher_gets_no_gradient():
+    student, teacher, labels = random_case()
+    for z in (*student, *teacher):
+        z.requires_grad_()
+    sum(voco.large_scale(student, teacher, labels, asymmetric=False).values()).backward()
+    assert all(z.grad is None for z in teacher)
+    assert all(z.grad.abs().sum() > 0 for z in student)
+
+
+def test_symmetric_regulariser_pushes_every_base_crop_and_asymmetric_spares_the_last():
+    base, *_ = random_case()[0][1:]
+    grads = {}
+    for asymmetric in (False, True):
+        z = base.clone().requires_grad_()
+        voco.base_regulariser(z, asymmetric=asymmetric).sum().backward()
+        grads[asymmetric] = z.grad.norm(dim=-1)
+    assert (grads[False] > 0).all()
+    assert (grads[True][:, -1] == 0).all()
+
+
+def test_a_dropped_row_of_zeros_gives_a_finite_loss_and_gradient():
+    student, teacher, labels = random_case()
+    zeroed = student.random_BND.clone()
+    zeroed[0, 0] = 0
+    zeroed.requires_grad_()
+    student = Projections(zeroed, student.base_BKD)
+    total = sum(voco.large_scale(student, teacher, labels, asymmetric=False).values())
+    total.backward()
+    assert total.isfinite()
+    assert zeroed.grad.isfinite().all()
+
+
+def test_best_constant_is_the_lowest_a_constant_reaches():
+    labels = random_case()[2]
+    best = voco.best_constant_intra(labels)
+    tried = []
+    for c in np.linspace(0, 1, 201):
+        per_volume = [
+            sum(slow_overlap_loss([[c] * 9] * 4, rows.tolist(), "log")) for rows in labels
+        ]
+        tried.append(sum(per_volume) / len(per_volume))
+    assert best == pytest.approx(min(tried), abs=1e-3)
+    assert best <= min(tried) + 1e-9

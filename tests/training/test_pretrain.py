@@ -1,0 +1,145 @@
+"""The pretraining stage: what it leaves, and that a kill -9 changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from medssl.config.load import validate
+from medssl.models.weights import load_encoder
+from medssl.training.pretrain import PretrainConfig, pretrain
+from tests.training.stores import write_store
+
+
+def tree(store, out, **schedule):
+    return {
+        "store": str(store),
+        "out": str(out),
+        "method": {
+            "name": "voco",
+            "views": {"grid": [2, 2, 1], "crop_voxels": 8, "random_crops": 2},
+            "hidden_dim": 16,
+            "projection_dim": 16,
+        },
+        "encoder": {"name": "segresnet", "width": 4, "blocks": [1, 1]},
+        "schedule": {"steps": 12, "warmup_steps": 2, **schedule},
+        "loader": {"volumes_per_batch": 2, "workers": 0, "validation_batches": 2},
+        "rhythm": {"record_steps": 2, "validate_steps": 5, "checkpoint_steps": 3},
+        "engine": {"accelerator": "cpu"},
+        "tracking": {"enabled": False},
+    }
+
+
+def config_of(values):
+    return validate(PretrainConfig, values, where="test")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("store") / "store")
+
+
+def test_a_run_leaves_an_encoder_curves_and_numbers(store, tmp_path):
+    config = config_of(tree(store, tmp_path / "run"))
+    result = pretrain(config)
+    assert result.summary["steps"] == 12
+    for path in result.look_at.values():
+        assert (result.folder / path).stat().st_size > 0
+    encoder, about = load_encoder(result.folder)
+    assert encoder.embed(torch.zeros(1, 1, 8, 8, 8)).shape == (1, encoder.embed_dim)
+    assert about["spacing_mm"] == [3.0, 3.0, 3.0]
+    rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8, 10, 12]
+    assert {"val/intra", "val/intra_constant", "val/nearest_base_accuracy"} <= rows[-2].keys() | rows[-1].keys()  # fmt: skip
+    assert pretrain(config).skipped
+
+
+def test_accumulated_batches_are_one_step_and_one_teacher_update(store, tmp_path, monkeypatch):
+    from medssl.methods.voco import VoCo
+
+    calls = []
+    monkeypatch.setattr(VoCo, "before_step", lambda self, progress: calls.append(progress))
+    values = tree(store, tmp_path / "run", steps=4)
+    values["engine"]["accumulate"] = 3
+    pretrain(config_of(values))
+    assert calls == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_a_store_without_the_split_is_named(store, tmp_path):
+    from medssl.errors import InputError
+
+    values = tree(store, tmp_path / "run")
+    values["data"] = {"split": "nowhere"}
+    with pytest.raises(InputError, match="no volume in the split 'nowhere'"):
+        pretrain(config_of(values))
+
+
+SCRIPT = """
+import sys, yaml, torch
+from pathlib import Path
+from medssl.config.load import load
+from medssl.training.pretrain import PretrainConfig, pretrain
+torch.set_num_threads(1)
+if __name__ == "__main__":
+    pretrain(load(PretrainConfig, Path(sys.argv[1])))
+"""
+
+
+def start(folder: Path, values) -> subprocess.Popen[bytes]:
+    folder.mkdir(exist_ok=True)
+    (folder / "run.py").write_text(SCRIPT)
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    return subprocess.Popen(
+        [sys.executable, folder / "run.py", folder / "config.yaml"], env=environment
+    )
+
+
+def test_killed_and_resumed_ends_with_the_same_bits_in_the_same_mlflow_run(store, tmp_path):
+    """SIGKILL between two checkpoints; the resumed run must not be told from an unbroken one."""
+    weights = {}
+    for name in ("unbroken", "broken"):
+        values = tree(store, tmp_path / name / "run", steps=60)
+        values["loader"]["workers"] = 1
+        values["tracking"] = {"enabled": True, "uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+        if name == "broken":
+            process = start(tmp_path / name, values)
+            log = tmp_path / name / "run" / "metrics.jsonl"
+            deadline = time.monotonic() + 120
+            while len(log.read_text().splitlines() if log.exists() else []) < 12:
+                assert process.poll() is None, "ended before it could be killed"
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            checkpoint = tmp_path / name / "run" / "checkpoints" / "last.ckpt"
+            saved = torch.load(checkpoint, weights_only=True)
+            assert 0 < saved["global_step"] < 60
+            before = json.loads((tmp_path / name / "run" / "manifest.json").read_text())
+            assert before["status"] == "running"
+        assert start(tmp_path / name, values).wait() == 0
+        run = tmp_path / name / "run"
+        weights[name] = load_file(run / "encoder.safetensors")
+        weights[name] |= torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        weights[name + " log"] = rows
+    assert weights["unbroken"].keys() == weights["broken"].keys()
+    for key, value in weights["unbroken"].items():
+        assert torch.equal(value, weights["broken"][key]), key
+    assert weights["unbroken log"] == weights["broken log"]
+    assert runs_in(tmp_path / "mlflow.db") == 2
+
+
+def runs_in(database: Path) -> int:
+    import sqlite3
+
+    with sqlite3.connect(database) as connection:
+        return int(connection.execute("select count(*) from runs").fetchone()[0])
