@@ -87,7 +87,7 @@ def enlarge(scan: Volume, shape: Sequence[int]) -> Volume:
 def write_both(volume: Volume, folder: Path) -> tuple[Path, Path]:
     """Write a volume as .nii.gz and as a store of one volume."""
     nifti, store = folder / "scan.nii.gz", folder / "store"
-    write_nifti(volume, nifti)
+    write_nifti(volume.array_IJK, volume.affine_ras, nifti)
     entry = write_stored_volume(
         store,
         volume.array_IJK,
