@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from medssl.runs.folder import read_json, write_json
 
@@ -19,19 +19,19 @@ class Spool:
 
     ``run.json`` says what the run is, ``events.jsonl`` holds the events, ``sent.json`` how far
     they were sent, and ``remote.json`` the run's id at the place they are sent to.
-    One process appends, one thread of it sends.
+    One process appends, one thread of it sends; ``offset`` is how far it is.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._events = self.folder / "events.jsonl"
         self._lock = threading.Lock()
-        self._file: TextIO | None = None
+        self._checked = False
         sent = self._read("sent.json")
-        self._offset: int = sent.get("offset", 0)
+        self.offset: int = sent.get("offset", 0)
         self._steps: dict[str, int] = sent.get("steps", {})
-        if self._offset > self._size():  # killed between compacting's two steps
-            self._offset = 0
+        if self.offset > self._size():  # killed between compacting's two steps
+            self.offset = 0
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -63,66 +63,70 @@ class Spool:
         """Add one event; it survives the death of this process."""
         line = json.dumps(event) + "\n"
         with self._lock:
-            if self._file is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                torn = self._size() > 0 and not _ends_a_line(self._events)
-                self._file = self._events.open("a", encoding="utf-8")
-                line = "\n" + line if torn else line
-            self._file.write(line)
-            self._file.flush()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self._torn():
+                line = "\n" + line
+            with self._events.open("a", encoding="utf-8") as file:
+                file.write(line)
 
     def next_events(self) -> tuple[list[Event], int]:
         """Return some unsent events, oldest first, and the offset behind them."""
-        if not self._events.exists():
-            return [], self._offset
-        with self._events.open("rb") as file:
-            file.seek(self._offset)
-            chunk = file.read(_CHUNK_BYTES)
-        whole = chunk[: chunk.rfind(b"\n") + 1]
-        return list(_parse(whole)), self._offset + len(whole)
+        return self._read_events(self.offset)
 
     def mark_sent(self, events: list[Event], offset: int) -> None:
         """Remember that everything before ``offset`` was sent."""
         for event in events:
             _note_steps(self._steps, event)
         with self._lock:
-            self._offset = offset
+            self.offset = offset
             compact = offset >= _COMPACT_BYTES and offset == self._size()
             if compact:
-                self._offset = 0
-            write_json(self.folder / "sent.json", {"offset": self._offset, "steps": self._steps})
-            if (
-                compact
-            ):  # in this order: killed in between, events are sent twice, which is harmless
+                self.offset = 0
+            self._write_sent()
+            if compact:  # last: killed in between, events are sent twice, which does no harm
                 with self._events.open("r+b") as file:
                     file.truncate(0)
 
     def pending(self) -> bool:
         """Return whether something is still to be sent."""
-        return self._offset < self._size()
+        return self.offset < self._size()
 
     def close(self) -> None:
-        """Close the file; drop the events once all of them were sent."""
+        """Drop the events once all of them were sent."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
             if self._events.exists() and not self.pending():
-                self._offset = 0
-                write_json(self.folder / "sent.json", {"offset": 0, "steps": self._steps})
+                self.offset = 0
+                self._write_sent()
                 self._events.unlink()
 
+    def _write_sent(self) -> None:
+        write_json(self.folder / "sent.json", {"offset": self.offset, "steps": self._steps})
+
     def _unsent(self) -> Iterator[Event]:
-        start = self._offset
-        try:
-            while True:
-                events, offset = self.next_events()
-                if offset == self._offset:
-                    return
-                yield from events
-                self._offset = offset
-        finally:
-            self._offset = start
+        events, offset = self.next_events()
+        while events:
+            yield from events
+            events, offset = self._read_events(offset)
+
+    def _read_events(self, start: int) -> tuple[list[Event], int]:
+        if not self._events.exists():
+            return [], start
+        with self._events.open("rb") as file:
+            file.seek(start)
+            chunk = file.read(_CHUNK_BYTES)
+            if b"\n" not in chunk:
+                chunk += file.readline()
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        return list(_parse(whole)), start + len(whole)
+
+    def _torn(self) -> bool:
+        """Return whether the last line was cut short, which needs a look only once."""
+        if self._checked or self._size() == 0:
+            return False
+        self._checked = True
+        with self._events.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) != b"\n"
 
     def _size(self) -> int:
         return self._events.stat().st_size if self._events.exists() else 0
@@ -145,9 +149,3 @@ def _parse(lines: bytes) -> Iterator[Event]:
 def _note_steps(steps: dict[str, int], event: Event) -> None:
     for name in event.get("metrics", ()):
         steps[name] = max(steps.get(name, 0), event["step"])
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"

@@ -94,9 +94,10 @@ class MlflowSender:
         """Send what is unsent, oldest first."""
         while self.spool.pending() and not self.abandoned:
             events, offset = self.spool.next_events()
-            if not events:
-                break
-            self._send(events)
+            if offset == self.spool.offset:  # a line cut short by a kill is all there is
+                return
+            if events:
+                self._send(events)
             self.spool.mark_sent(events, offset)
 
     def _send(self, events: list[Event]) -> None:
