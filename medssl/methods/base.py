@@ -1,6 +1,7 @@
 """What a self-supervised method is: a module that turns views into a loss."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ class LossOutput:
 class Method(Configurable, nn.Module):
     """No Lightning, no optimiser, no logging: those belong to ``medssl.training``."""
 
-    views: ViewSpec
+    views: ViewSpec[Any]
     encoder: Encoder
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:

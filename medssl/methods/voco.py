@@ -80,7 +80,7 @@ class VoCo(Method):
     def _split(z_ND: Tensor, labels_BNK: Tensor) -> losses.Projections:
         """Undo the concatenation of random and base crops; rows are ordered volume by volume."""
         volumes, crops, bases = labels_BNK.shape
-        random_ND, base_ND = z_ND.split([volumes * crops, volumes * bases])
+        random_ND, base_ND = z_ND[: volumes * crops], z_ND[volumes * crops :]
         return losses.Projections(
             random_ND.view(volumes, crops, -1), base_ND.view(volumes, bases, -1)
         )

@@ -1,7 +1,7 @@
 """A slow copy of a network."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -10,7 +10,8 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 
     Buffers are copied: they are statistics or constants, not something to average.
     """
-    slow, fast = list(teacher.parameters()), list(student.parameters())
+    slow: list[Tensor] = list(teacher.parameters())
+    fast: list[Tensor] = list(student.parameters())
     torch._foreach_lerp_(slow, fast, 1 - momentum)
     for mine, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
         mine.copy_(theirs)

@@ -1,10 +1,10 @@
 """From a crop store to the loaders of a training that may have begun earlier."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from medssl.config.base import Config
 from medssl.data.dataset import CropDataset, DatasetConfig
@@ -62,7 +62,7 @@ class PretrainLoaders:
             self.store, views, config, samples=batches * size, batch_size=size, seed=seed
         )
         return DataLoader(
-            dataset,
+            cast(Dataset[Batch], dataset),  # what collate makes of its samples
             batch_sampler=_Remaining(size, batches, start),
             collate_fn=views.collate,
             num_workers=self.loader.workers,

@@ -35,7 +35,7 @@ class PretrainModule(lightning.LightningModule):
         self.optimizer, self.schedule, self.engine, self.seed = optimizer, schedule, engine, seed
         self.last_z_ND: Tensor | None = None
         if engine.channels_last:
-            self.method.encoder.to(memory_format=torch.channels_last_3d)
+            self.method.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
     def progress(self) -> float:

@@ -55,7 +55,10 @@ def slow_parts(variant, student, teacher, labels):
             parts.append((intra, inter, reg))
         else:
             one, two = slow_prediction(sr[i], tb[i]), slow_prediction(tr[i], sb[i])
-            mean = [[0.5 * (a + b) for a, b in zip(*rows, strict=True)] for rows in zip(one, two, strict=True)]  # fmt: skip
+            mean = [
+                [0.5 * (a + b) for a, b in zip(*rows, strict=True)]
+                for rows in zip(one, two, strict=True)
+            ]
             parts.append((*slow_overlap_loss(mean, y, "square"), reg))
     return [sum(values) / len(parts) for values in zip(*parts, strict=True)]
 
@@ -94,9 +97,12 @@ def test_golden_values_and_gradients_of_the_reference(variant, case, shared):
     labels = golden["position_labels"]
     volumes = len(labels)
     student, teacher = (
-        Projections(*(golden[f"{who}_{kind}"].unflatten(0, (volumes, -1)) for kind in ("random", "base")))
+        Projections(
+            golden[f"{who}_random"].unflatten(0, (volumes, -1)),
+            golden[f"{who}_base"].unflatten(0, (volumes, -1)),
+        )
         for who in ("student", "teacher")
-    )  # fmt: skip
+    )
     for z in student:
         z.requires_grad_()
     parts = VARIANTS[variant](student, teacher, labels, asymmetric=True)

@@ -1,0 +1,78 @@
+"""Every method keeps the promises of medssl.methods.base; new files are picked up by name."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.config.choice import available, find
+from medssl.models.encoders.segresnet import SegResNetEncoder
+
+METHODS = available("medssl.methods")
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    torch.manual_seed(0)
+    encoder = SegResNetEncoder.Config(width=4, blocks=(1, 1)).build()
+    return find("medssl.methods", request.param).Config().build(encoder=encoder)
+
+
+@pytest.fixture
+def batch(method):
+    rng = np.random.default_rng(0)
+    region = method.views.region_voxels
+    return method.views.collate(
+        [
+            method.views.cut(rng.random(region, dtype=np.float32), method.views.draw(rng))
+            for _ in range(2)
+        ]
+    )
+
+
+def test_loss_is_one_finite_number_and_its_parts_are_scalars(method, batch):
+    output = method.loss(batch, progress=0.0)
+    assert output.total.shape == ()
+    assert output.total.isfinite()
+    assert all(value.shape == () for value in {**output.parts, **output.scores}.values())
+
+
+def test_gradients_reach_the_encoder(method, batch):
+    method.loss(batch, progress=0.0).total.backward()
+    for name, weight in method.encoder.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
+
+
+def test_a_dozen_steps_lower_the_loss(method, batch):
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW((p for p in method.parameters() if p.requires_grad), lr=1e-3)
+    method.eval()
+    before = float(method.loss(batch, progress=0.0).total.detach())
+    method.train()
+    for step in range(12):
+        method.before_step(progress=step / 12)
+        optimizer.zero_grad()
+        method.loss(batch, progress=step / 12).total.backward()
+        optimizer.step()
+    method.eval()
+    assert float(method.loss(batch, progress=1.0).total.detach()) < before
+
+
+def test_the_same_seed_gives_the_same_loss_and_the_state_restores_it(method, batch):
+    def loss(of):
+        torch.manual_seed(3)
+        return of.loss(batch, progress=0.5).total
+
+    other = copy.deepcopy(method)
+    for weight in other.parameters():
+        weight.data.add_(0.1)
+    other.load_state_dict(method.state_dict())
+    assert torch.equal(loss(method), loss(method))
+    assert torch.equal(loss(other), loss(method))
+
+
+def test_a_constant_bound_names_a_part_of_the_loss(method, batch):
+    parts = method.loss(batch, progress=0.0).parts
+    assert set(method.constant_loss(batch)) <= set(parts)

@@ -1,0 +1,86 @@
+"""Numbers recorded once per step, and collapse measured by its definition."""
+
+import json
+import logging
+import math
+
+import pytest
+import torch
+
+from medssl.runs.tracking import Tracker
+from medssl.training.callbacks import (
+    CollapseAlarm,
+    CollapseConfig,
+    Recorder,
+    effective_rank,
+    read_metrics,
+    std_ratio,
+)
+
+
+def slow_effective_rank(z):
+    rows = [row / row.norm() for row in z.double()]
+    mean = sum(rows) / len(rows)
+    centred = torch.stack([row - mean for row in rows])
+    values = torch.linalg.eigvalsh(centred @ centred.T).clamp_min(0).sqrt()
+    total = float(values.sum())
+    entropy = 0.0
+    for value in values.tolist():
+        share = value / total
+        entropy -= share * math.log(share) if share > 0 else 0
+    return math.exp(entropy)
+
+
+def test_effective_rank_matches_its_definition():
+    z = torch.randn(12, 7, generator=torch.Generator().manual_seed(0))
+    assert effective_rank(z) == pytest.approx(slow_effective_rank(z), rel=1e-4)
+
+
+def test_std_ratio_is_one_on_a_uniform_sphere_and_zero_at_a_point():
+    z = torch.randn(5000, 16, generator=torch.Generator().manual_seed(0))
+    assert std_ratio(z) == pytest.approx(1.0, abs=0.02)
+    assert std_ratio(torch.ones(10, 16)) == pytest.approx(0.0, abs=1e-6)
+
+
+class FakeModule:
+    def __init__(self, z_ND):
+        self.last_z_ND, self.logged = z_ND, {}
+
+    def log_dict(self, numbers):
+        self.logged |= numbers
+
+
+class FakeTrainer:
+    global_step = 0
+
+
+def run_alarm(z_ND, looks):
+    alarm = CollapseAlarm(CollapseConfig(patience_steps=30), every_steps=10)
+    module, trainer = FakeModule(z_ND), FakeTrainer()
+    for look in range(looks):
+        trainer.global_step = 10 * look
+        alarm.on_train_batch_end(trainer, module)
+    return alarm, module
+
+
+def test_a_collapsed_embedding_raises_one_alarm_after_the_patience(caplog):
+    line = torch.linspace(1, 2, 20)[:, None] * torch.ones(20, 8)
+    with caplog.at_level(logging.WARNING):
+        alarm, module = run_alarm(line + 1e-4 * torch.randn(20, 8), looks=6)
+    assert alarm.raised
+    assert [r.message.split(":")[1] for r in caplog.records] == [" the embedding is collapsing"]
+    assert module.logged["collapse/std_ratio"] < 0.05
+
+
+def test_a_healthy_embedding_raises_none(caplog):
+    alarm, _ = run_alarm(torch.randn(20, 8), looks=6)
+    assert not alarm.raised
+    assert not caplog.records
+
+
+def test_rows_beyond_the_checkpoint_and_half_lines_are_cut_on_resume(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": step, "loss": 1.0} for step in (10, 20, 30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 40, "lo')
+    Recorder(path, Tracker(), every_steps=10, resumed_at=20)
+    assert read_metrics(path) == rows[:2]
