@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from medssl.config.base import Config
 from medssl.runs.environment import rank
 from medssl.runs.spool import Event, Spool
@@ -30,7 +32,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _BATCH = {"metrics": 900, "params": 90, "tags": 90}
-_HTTP = {
+_UNLESS_SET = {
+    "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -50,6 +53,17 @@ class TrackingConfig(Config):
     experiment: str = "medssl"
     """The MLflow experiment the run belongs to."""
 
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        """Refuse what would end up in every record of the configuration."""
+        if uri and uri != _without_credentials(uri):
+            raise ValueError(
+                "should not hold a user name or password, which would be recorded with the run; "
+                "set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and _PASSWORD, instead"
+            )
+        return uri
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -62,7 +76,11 @@ class Destination:
     @property
     def shown(self) -> str:
         """The URI without the user name and password that it may hold."""
-        return re.sub(r"//[^/@]*@", "//", self.uri)
+        return _without_credentials(self.uri)
+
+
+def _without_credentials(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _destination(config: TrackingConfig, folder: Path) -> Destination:
@@ -190,6 +208,9 @@ _CLIENTS: dict[str, Any] = {}
 
 def _client(uri: str) -> Any:
     """Return the client of ``uri``; one thread at a time imports mlflow or makes a database."""
+    os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
+    for variable, value in _UNLESS_SET.items():
+        os.environ.setdefault(variable, value)
     with _CONNECTING:
         if uri not in _CLIENTS:
             _CLIENTS[uri] = _connect(uri)
@@ -197,10 +218,6 @@ def _client(uri: str) -> Any:
 
 
 def _connect(uri: str) -> Any:
-    os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for variable, value in _HTTP.items():
-        os.environ.setdefault(variable, value)
     from mlflow.tracking import MlflowClient
 
     for chatty in ("mlflow", "alembic", "urllib3"):
@@ -237,6 +254,7 @@ def _entities(event: Event) -> dict[str, list[Any]]:
 
 _LEFTOVERS_WAIT_S = 60.0
 _PARENT: ContextVar[tuple[Spool, Destination] | None] = ContextVar("parent", default=None)
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 _SPOOLS = "tracking"
 
 
@@ -248,7 +266,7 @@ def open_tracker(
     The same ``folder`` and ``key`` continue the same MLflow run.
     """
     parent = _PARENT.get()
-    if not config.enabled or rank() > 0:
+    if not config.enabled or _SILENT.get() or rank() > 0:
         return Tracker()
     to = parent[1] if parent else _destination(config, folder)
     return SpoolingTracker(MlflowSender(_spool(name, folder, key, to, tags), to))
@@ -274,9 +292,16 @@ def _spool(name: str, folder: Path, key: str, to: Destination, tags: Mapping[str
 
 @contextmanager
 def parent_run(name: str, folder: Path, key: str, config: TrackingConfig) -> Iterator[Tracker]:
-    """Open the run ``name``, under which every stage nests until the end of the block."""
+    """Open the run ``name``, under which every stage nests until the end of the block.
+
+    Where ``config`` goes, the stages' records go; switched off, they are not tracked either.
+    """
     if not config.enabled or rank() > 0:
-        yield Tracker()
+        silence = _SILENT.set(True)
+        try:
+            yield Tracker()
+        finally:
+            _SILENT.reset(silence)
         return
     to = _destination(config, Path(folder) / "stage")
     spool = _spool(name, folder, key, to, {"medssl.stage": "pipeline"})

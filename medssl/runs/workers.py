@@ -41,7 +41,7 @@ def map_unordered(
         return
     # Forking a process that has threads can deadlock the child, so workers start afresh.
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        workers, multiprocessing.get_context("spawn"), initializer=end_with_parent
     )
     try:
         for future in as_completed([pool.submit(function, row) for row in rows]):
@@ -55,7 +55,7 @@ def map_unordered(
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave when the parent is killed: an orphan would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is None:
