@@ -1,0 +1,155 @@
+"""One item to volumes in the library; runs in a worker process and touches nothing shared."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import RejectedFileError
+from medssl.ingest.describe import Origin, catalog_row
+from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
+from medssl.io import deidentify
+from medssl.io.deidentify import Pseudonymizer
+from medssl.io.dicom.read import DicomVolume, RejectedSlices, read_series
+from medssl.io.dicom.slices import SliceHeader
+from medssl.io.limits import Limits
+from medssl.io.nifti import read_nifti_checked
+from medssl.io.reasons import reject
+from medssl.io.sources.folder import FileRef
+from medssl.io.untrusted import untrusted
+from medssl.library.outcomes import FileOutcome
+from medssl.library.volumes import write_volume
+from medssl.runs.digest import digest_file, digest_json
+
+CONVERSION_VERSION = 1
+"""Part of every item's signature: raise it when the same file would become another volume."""
+
+_RANK = {"converted": 0, "quarantined": 1, "skipped": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What a worker needs beside the item."""
+
+    library: Path
+    pseudonymizer: Pseudonymizer
+    limits: Limits
+
+
+def convert(conversion: Conversion, item: Item) -> ItemResult:
+    """Write the volumes of ``item`` and return what became of each of its files.
+
+    Every file gets an outcome; only a bug or a full disk raises.
+    """
+    match item:
+        case DicomItem():
+            return _convert_series(conversion, item)
+        case NiftiItem():
+            return _convert_nifti(conversion, item)
+    raise TypeError(f"no way to convert {type(item).__name__}")
+
+
+def crashed(item: Item) -> ItemResult:
+    """Return the result of an item whose conversion killed its worker."""
+    error = reject("decoder_crashed")
+    source_format = "dicom" if isinstance(item, DicomItem) else "nifti"
+    files = tuple(rejected(ref, error, source_format) for ref in item.files)
+    return ItemResult(key=item.key, signature=item.signature, files=files, volumes=())
+
+
+def rejected(ref: FileRef, error: RejectedFileError, source_format: str) -> FileOutcome:
+    """Return the row of a file that did not become a volume."""
+    return FileOutcome(
+        file_key=ref.file_key,
+        outcome="skipped" if error.skipped else "quarantined",
+        reason_code=error.code,
+        reason=error.problem,
+        bytes=ref.bytes,
+        source_format=source_format,
+    )
+
+
+def _convert_series(conversion: Conversion, item: DicomItem) -> ItemResult:
+    refs = {ref.file_key: ref for ref in item.files}
+    outcomes: list[FileOutcome] = []
+    volumes: list[dict[str, Any]] = []
+    for outcome in read_series(item.headers, conversion.limits):
+        keys = dict.fromkeys(header.file_key for header in outcome.slices)
+        if isinstance(outcome, RejectedSlices):
+            outcomes += [rejected(refs[key], outcome.error, "dicom") for key in keys]
+            continue
+        row = _store_dicom(conversion, outcome)
+        volumes.append(row)
+        outcomes += [_converted(refs[key], row["volume_key"], "dicom") for key in keys]
+    files = tuple(_one_per_file(outcomes))
+    return ItemResult(key=item.key, signature=item.signature, files=files, volumes=tuple(volumes))
+
+
+def _store_dicom(conversion: Conversion, found: DicomVolume) -> dict[str, Any]:
+    first = found.slices[0]
+    instances = sorted(f"{h.keys.instance}/{h.frame_index}" for h in found.slices)
+    volume_key = conversion.pseudonymizer.volume_key(first.keys.series, *instances)
+    stored = write_volume(conversion.library, volume_key, found.volume)
+    origin = Origin(
+        source_format="dicom",
+        source_files=len(found.files),
+        file_digest=_content_key(conversion, found.files),
+        body_part=_agreed(found.slices),
+        image_type=deidentify.image_type(first.image_type),
+        flags=found.flags,
+    )
+    return catalog_row(volume_key, first.keys, stored, origin)
+
+
+def _convert_nifti(conversion: Conversion, item: NiftiItem) -> ItemResult:
+    (ref,) = item.files
+    try:
+        found = read_nifti_checked(ref.path, item.modality, conversion.limits)
+        with untrusted("unreadable_file"):
+            file_digest = _content_key(conversion, [ref.path])
+    except RejectedFileError as error:
+        files = (rejected(ref, error, "nifti"),)
+        return ItemResult(key=item.key, signature=item.signature, files=files, volumes=())
+    volume_key = conversion.pseudonymizer.volume_key(item.keys.instance)
+    stored = write_volume(conversion.library, volume_key, found.volume)
+    unknown = () if item.keys.patient_known else ("patient_unknown",)
+    origin = Origin(
+        source_format="nifti",
+        source_files=1,
+        file_digest=file_digest,
+        flags=(*found.flags, *unknown),
+    )
+    return ItemResult(
+        key=item.key,
+        signature=item.signature,
+        files=(_converted(ref, volume_key, "nifti"),),
+        volumes=(catalog_row(volume_key, item.keys, stored, origin),),
+    )
+
+
+def _converted(ref: FileRef, volume_key: str, source_format: str) -> FileOutcome:
+    return FileOutcome(
+        file_key=ref.file_key,
+        outcome="converted",
+        volume_key=volume_key,
+        bytes=ref.bytes,
+        source_format=source_format,
+    )
+
+
+def _one_per_file(outcomes: Sequence[FileOutcome]) -> Iterator[FileOutcome]:
+    """Yield one row per file: a multi-frame file may be part of several stacks."""
+    ranked = sorted(outcomes, key=lambda row: _RANK[row.outcome])  # stable: the first stack stays
+    yield from {row.file_key: row for row in reversed(ranked)}.values()
+
+
+def _content_key(conversion: Conversion, paths: Sequence[Path]) -> str:
+    """Return a keyed digest of the files' bytes: equal for an exact copy under other names."""
+    digests = sorted(digest_file(path) for path in paths)
+    return conversion.pseudonymizer.content_key(digest_json(digests))
+
+
+def _agreed(slices: Sequence[SliceHeader]) -> str:
+    """Return the body part that every slice names, else ""."""
+    named = {header.body_part for header in slices}
+    return named.pop() if len(named) == 1 else ""

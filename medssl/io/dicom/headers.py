@@ -1,0 +1,287 @@
+"""Read a DICOM header, without pixels, into slices that no longer name anybody."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+
+from medssl.io import deidentify
+from medssl.io.deidentify import Pseudonymizer, ScanKeys
+from medssl.io.dicom import vocabulary as terms
+from medssl.io.dicom.slices import PixelFormat, Plane, SliceHeader
+from medssl.io.dicom.stream import (
+    bytes_left,
+    has_preamble,
+    open_dicom,
+    pixel_element_length,
+    read_dataset,
+)
+from medssl.io.limits import Limits
+from medssl.io.reasons import reject
+from medssl.io.untrusted import untrusted
+
+_IDENTITY_TAGS = [
+    "PatientID",
+    "IssuerOfPatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+]
+_TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS
+_RIGHT_ANGLE_COSINE = 1e-2
+
+
+def read_headers(
+    path: Path, file_key: str, pseudonymizer: Pseudonymizer, limits: Limits
+) -> list[SliceHeader]:
+    """Return the slices of one DICOM file: one, or one per frame.
+
+    Damage that makes the slice unusable is noted in ``SliceHeader.defect``, so that the rest of
+    its series is not taken for a complete volume.
+
+    Raises:
+        RejectedFileError: for what is no image of a scan, or whose series cannot be told.
+    """
+    with untrusted("damaged_header"), open_dicom(path, limits) as stream:
+        dataset = read_dataset(stream, _TAGS, pixels=False)
+        _refuse_strangers(dataset, path)
+        defect = _pixel_defect(dataset, stream, limits)
+        keys = _keys(dataset, pseudonymizer)
+        return [
+            _slice(layers, index, dataset, keys, defect, (path, file_key))
+            for index, layers in _frames(dataset)
+        ]
+
+
+def _refuse_strangers(dataset: Dataset, path: Path) -> None:
+    """Reject what is not an image of one of the accepted modalities."""
+    sop_class = UID(
+        _text(dataset, "SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
+    )
+    accepted = terms.IMAGE_CLASSES | terms.MULTIFRAME_CLASSES
+    image_type = set(_words(dataset, "ImageType"))
+    if sop_class not in accepted and not has_preamble(path):
+        # pydicom, told to, reads any bytes as DICOM; without the preamble only this tells.
+        raise reject("not_dicom")
+    if not sop_class:
+        raise reject("damaged_header")
+    if sop_class == terms.DICOMDIR_CLASS:
+        raise reject("dicomdir")
+    if sop_class in terms.CAPTURE_CLASSES:
+        raise reject("secondary_capture")
+    if sop_class not in accepted or _text(dataset, "Modality") not in terms.MODALITIES:
+        raise reject("unsupported_modality")
+    if _text(dataset, "BurnedInAnnotation") == "YES" or image_type & terms.SCREEN_TYPES:
+        raise reject("burned_in_risk")
+    if image_type & terms.LOCALIZER_TYPES:
+        raise reject("localizer")
+    if image_type & terms.PROJECTION_TYPES:
+        raise reject("projection")
+    if _integer([dataset], "SamplesPerPixel", 1) != 1:
+        raise reject("rgb")
+
+
+def _pixel_defect(dataset: Dataset, stream: BinaryIO, limits: Limits) -> str | None:
+    """Compare what the header announces with what is there, before anything is allocated."""
+    frames = _integer([dataset], "NumberOfFrames", 1)
+    pixels = _integer([dataset], "Rows") * _integer([dataset], "Columns") * frames
+    announced = pixels * _integer([dataset], "BitsAllocated") // 8
+    length = pixel_element_length(stream, dataset)
+    if length is None or announced <= 0:
+        return "no_pixel_data"
+    checks = {
+        "mosaic_unsupported": "MOSAIC" in _words(dataset, "ImageType"),
+        "multiframe_unsupported": frames > 1 and "PerFrameFunctionalGroupsSequence" not in dataset,
+        "truncated_pixel_data": length > bytes_left(stream),
+        "pixel_length_mismatch": 0 <= length < announced,
+        "too_large": announced > limits.volume_bytes,
+        "unsupported_transfer_syntax": not _decodable(dataset.file_meta.TransferSyntaxUID),
+    }
+    return next((code for code, failed in checks.items() if failed), None)
+
+
+def _decodable(syntax: UID) -> bool:
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _keys(dataset: Dataset, pseudonymizer: Pseudonymizer) -> ScanKeys:
+    patient_id = _text(dataset, "PatientID")
+    study, series = _text(dataset, "StudyInstanceUID"), _text(dataset, "SeriesInstanceUID")
+    instance = _text(dataset, "SOPInstanceUID")
+    if not (study and series and instance):
+        raise reject("damaged_header")
+    return ScanKeys(
+        patient=pseudonymizer.patient_key(patient_id, _text(dataset, "IssuerOfPatientID"))
+        if patient_id
+        else pseudonymizer.patient_key(study, "the study stands for its patient"),
+        study=pseudonymizer.study_key(study),
+        series=pseudonymizer.series_key(series),
+        instance=pseudonymizer.instance_key(instance),
+        frame=pseudonymizer.frame_key(_text(dataset, "FrameOfReferenceUID")),
+        patient_known=bool(patient_id),
+    )
+
+
+def _frames(dataset: Dataset) -> Iterator[tuple[int | None, list[Dataset]]]:
+    """Yield each frame with the places to look a value up, its own groups first."""
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if not own:
+        yield None, [dataset]
+        return
+    shared = [
+        macro
+        for groups in dataset.get("SharedFunctionalGroupsSequence") or []
+        for macro in _macros(groups)
+    ]
+    for index, groups in enumerate(own):
+        yield index, [*_macros(groups), *shared, dataset]
+
+
+def _macros(groups: Dataset) -> list[Dataset]:
+    return [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+
+
+def _slice(
+    layers: Sequence[Dataset],
+    index: int | None,
+    dataset: Dataset,
+    keys: ScanKeys,
+    defect: str | None,
+    place: tuple[Path, str],
+) -> SliceHeader:
+    plane, plane_defect = _plane(layers)
+    path, file_key = place
+    return SliceHeader(
+        path=path,
+        file_key=file_key,
+        frame_index=index,
+        keys=keys,
+        modality=_text(dataset, "Modality"),
+        image_type=_words(dataset, "ImageType"),
+        body_part=deidentify.body_part(_text(dataset, "BodyPartExamined")),
+        plane=plane,
+        pixels=_pixel_format(layers, dataset),
+        instance_number=_optional_integer(layers, "InstanceNumber") if index is None else index,
+        phase=tuple(_phase(layers)),
+        defect=defect or plane_defect,
+    )
+
+
+def _plane(layers: Sequence[Dataset]) -> tuple[Plane | None, str | None]:
+    """Return where the slice lies, or why that is not known."""
+    cosines = _floats(layers, "ImageOrientationPatient", 6)
+    origin = _floats(layers, "ImagePositionPatient", 3)
+    spacing = _floats(layers, "PixelSpacing", 2)
+    if cosines is None or origin is None:
+        return None, "no_geometry"
+    if spacing is None or min(spacing) <= 0:
+        return None, "no_pixel_spacing"
+    row, column = cosines[:3], cosines[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    overlap = sum(r * c for r, c in zip(row, column, strict=True))
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(overlap)) > _RIGHT_ANGLE_COSINE:
+        return None, "bad_orientation"
+    row_unit = tuple(value / lengths[0] for value in row)
+    square = [c - overlap * r for c, r in zip(column, row_unit, strict=True)]
+    column_unit = tuple(value / math.hypot(*square) for value in square)
+    plane = Plane(
+        row_LPS=row_unit, column_LPS=column_unit, origin_LPS_mm=origin, spacing_mm=spacing
+    )
+    return plane, None
+
+
+def _pixel_format(layers: Sequence[Dataset], dataset: Dataset) -> PixelFormat:
+    allocated = _integer(layers, "BitsAllocated")
+    signed = _integer(layers, "PixelRepresentation") == 1
+    slope, intercept = _floats(layers, "RescaleSlope", 1), _floats(layers, "RescaleIntercept", 1)
+    return PixelFormat(
+        rows=_integer(layers, "Rows"),
+        columns=_integer(layers, "Columns"),
+        bits=_integer(layers, "BitsStored", allocated),
+        signed=signed,
+        syntax=dataset.file_meta.TransferSyntaxUID.name,
+        slope=slope[0] if slope else None,
+        intercept=intercept[0] if intercept else None,
+        rescale_type=_text(_first(layers, "RescaleType"), "RescaleType").upper(),
+        padding=_padding(dataset, allocated, signed=signed),
+        inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+    )
+
+
+def _padding(dataset: Dataset, bits: int, *, signed: bool) -> tuple[int, int] | None:
+    value = _optional_integer([dataset], "PixelPaddingValue")
+    if value is None:
+        return None
+    other = _integer([dataset], "PixelPaddingRangeLimit", value)
+    low, high = sorted(_as_stored(number, bits, signed=signed) for number in (value, other))
+    return low, high
+
+
+def _as_stored(number: int, bits: int, *, signed: bool) -> int:
+    """Read a padding value written in the wrong one of US and SS: 63536 is -2000 when signed."""
+    wrapped = number % (1 << bits)
+    return wrapped - (1 << bits) if signed and wrapped >= 1 << (bits - 1) else wrapped
+
+
+def _phase(layers: Sequence[Dataset]) -> Iterator[tuple[str, float | str]]:
+    for label, keywords in terms.PHASE_TAGS.items():
+        for keyword in keywords:
+            number = _floats(layers, keyword, 1)
+            text = _text(_first(layers, keyword), keyword)
+            if number or text:
+                yield label, number[0] if number else text
+                break
+
+
+def _first(layers: Sequence[Dataset], keyword: str) -> Dataset:
+    """Return the innermost layer that holds ``keyword``, else the outermost."""
+    return next((layer for layer in layers if keyword in layer), layers[-1])
+
+
+def _value(layers: Sequence[Dataset], keyword: str) -> Any:
+    """Return a value, or None where it is absent or cannot be read."""
+    try:
+        return _first(layers, keyword).get(keyword)
+    except (ValueError, TypeError, ArithmeticError, LookupError):
+        return None
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = _value([dataset], keyword)
+    return "" if value is None else str(value).strip()
+
+
+def _words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    value = _value([dataset], keyword)
+    several = [value] if isinstance(value, str) else list(value or [])
+    return tuple(str(word).strip().upper() for word in several)
+
+
+def _floats(layers: Sequence[Dataset], keyword: str, count: int) -> Any:
+    """Return ``count`` finite numbers, or None."""
+    value = _value(layers, keyword)
+    try:
+        several = value if isinstance(value, MultiValue) else [value]
+        numbers = tuple(float(number) for number in several)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def _integer(layers: Sequence[Dataset], keyword: str, default: int = 0) -> int:
+    number = _optional_integer(layers, keyword)
+    return default if number is None else number
+
+
+def _optional_integer(layers: Sequence[Dataset], keyword: str) -> int | None:
+    numbers = _floats(layers, keyword, 1)
+    return None if numbers is None else int(numbers[0])

@@ -1,0 +1,90 @@
+"""What is known of one slice before its pixels are read; nothing in it names a person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medssl.io.deidentify import ScanKeys
+from medssl.io.geometry import Float64Array
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plane:
+    """Where a slice lies, in DICOM's frame (LPS, millimetres)."""
+
+    row_LPS: Vector
+    """Unit vector along a row: the direction in which the column index grows."""
+    column_LPS: Vector
+    """Unit vector along a column: the direction in which the row index grows."""
+    origin_LPS_mm: Vector
+    """Centre of the first pixel."""
+    spacing_mm: tuple[float, float]
+    """Distance from row to row, and from column to column."""
+
+    @property
+    def normal_LPS(self) -> Float64Array:  # noqa: N802  the frame is part of the name
+        """Unit vector from slice to slice, right-handed with row and column."""
+        normal = np.cross(self.row_LPS, self.column_LPS)
+        return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
+
+    @property
+    def depth_mm(self) -> float:
+        """Position along the normal."""
+        return float(np.dot(self.normal_LPS, self.origin_LPS_mm))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelFormat:
+    """How the pixels are stored, and what their numbers mean."""
+
+    rows: int
+    columns: int
+    bits: int
+    """Bits stored per pixel."""
+    signed: bool
+    syntax: str
+    """Name of the transfer syntax, from the standard."""
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    padding: tuple[int, int] | None
+    """Lowest and highest stored value that mark a pixel outside the field of view."""
+    inverted: bool
+    """MONOCHROME1: low values are meant to be shown bright."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceHeader:
+    """One slice: a classic DICOM file, or one frame of a multi-frame file."""
+
+    path: Path
+    file_key: str
+    """Pseudonym of the file."""
+    frame_index: int | None
+    """Which frame of the file, None for a file of one slice."""
+    keys: ScanKeys
+    modality: str
+    image_type: tuple[str, ...]
+    body_part: str
+    """A word of the vocabulary, or ""."""
+    plane: Plane | None
+    pixels: PixelFormat
+    instance_number: int | None
+    phase: tuple[tuple[str, float | str], ...]
+    """What tells images of one place apart: echo, b-value, time point and the like."""
+    defect: str | None
+    """The reason code of what makes this slice, and so its stack, unusable."""
+
+
+def by_identity(header: SliceHeader) -> tuple[str, int, str]:
+    """Sort key that depends neither on file order nor, but for exact copies, on files' names."""
+    return header.keys.instance, header.frame_index or 0, header.file_key
+
+
+def paths_of(headers: Sequence[SliceHeader]) -> list[Path]:
+    """Return each file once, in the order of its first slice."""
+    return list(dict.fromkeys(header.path for header in headers))

@@ -1,0 +1,107 @@
+"""DICOM's terms that decide what a file is: the tags read, the classes accepted and refused."""
+
+from pydicom import uid
+
+IMAGE_CLASSES = frozenset(
+    {
+        uid.CTImageStorage,
+        uid.MRImageStorage,
+        uid.PositronEmissionTomographyImageStorage,
+    }
+)
+"""Classic images, one slice per file."""
+
+MULTIFRAME_CLASSES = frozenset(
+    {
+        uid.EnhancedCTImageStorage,
+        uid.EnhancedMRImageStorage,
+        uid.EnhancedPETImageStorage,
+        uid.LegacyConvertedEnhancedCTImageStorage,
+        uid.LegacyConvertedEnhancedMRImageStorage,
+        uid.LegacyConvertedEnhancedPETImageStorage,
+    }
+)
+"""Enhanced images, many slices per file."""
+
+CAPTURE_CLASSES = frozenset(
+    {
+        uid.SecondaryCaptureImageStorage,
+        uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
+
+DICOMDIR_CLASS = uid.MediaStorageDirectoryStorage
+MODALITIES = frozenset({"CT", "MR", "PT"})
+
+LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM"})
+SCREEN_TYPES = frozenset({"SCREEN SAVE", "DOSE_INFO", "PATIENT_INFO", "DOSE"})
+PROJECTION_TYPES = frozenset(
+    {"MIP", "MAX_IP", "MIN_IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "SUBTRACT"}
+)
+
+HEADER_TAGS = [
+    "SOPClassUID",
+    "Modality",
+    "ImageType",
+    "BodyPartExamined",
+    "BurnedInAnnotation",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "EchoTime",
+    "DiffusionBValue",
+    "TemporalPositionIndex",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "ComplexImageComponent",
+    "ConvolutionKernel",
+    "AcquisitionNumber",
+]
+"""Everything ingest reads of a header, beside the identifiers that headers.py replaces."""
+
+PHASE_TAGS = {
+    "echo_ms": ("EffectiveEchoTime", "EchoTime"),
+    "b_value": ("DiffusionBValue",),
+    "time_point": ("TemporalPositionIndex", "TemporalPositionIdentifier"),
+    "trigger_ms": ("NominalCardiacTriggerDelayTime", "TriggerTime"),
+    "component": ("ComplexImageComponent",),
+    "kernel": ("ConvolutionKernel",),
+    "acquisition": ("AcquisitionNumber",),
+}
+"""What may tell two images of one place apart, the likeliest first."""
+
+PIXEL_TAGS = [
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PixelData",
+]
+"""What decoding needs."""

@@ -1,0 +1,48 @@
+"""Run a parser on bytes of unknown origin without repeating a word it says."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydicom.config import disable_value_validation
+
+from medssl.errors import RejectedFileError
+from medssl.io.reasons import reject
+
+_TALKATIVE = ("pydicom", "nibabel", "pylibjpeg", "openjpeg", "libjpeg")
+
+
+@contextmanager
+def untrusted(code: str) -> Iterator[None]:
+    """Turn any failure inside into the rejection ``code``, and keep the parsers silent.
+
+    The parsers' exceptions, warnings and log lines quote the values they stumble over, a
+    patient's name included, so none of their text may pass.
+
+    Raises:
+        RejectedFileError: ``code``, or ``unreadable_file`` when the operating system failed.
+    """
+    with warnings.catch_warnings(), disable_value_validation(), _muted():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except RejectedFileError:
+            raise
+        except OSError as error:
+            raise reject("unreadable_file" if error.errno is not None else code) from None
+        except Exception:  # noqa: BLE001  a damaged file makes a parser raise anything at all
+            raise reject(code) from None
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [(logger.propagate, logger.handlers) for logger in loggers]
+    for logger in loggers:
+        logger.propagate, logger.handlers = False, [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        for logger, (propagate, handlers) in zip(loggers, before, strict=True):
+            logger.propagate, logger.handlers = propagate, handlers

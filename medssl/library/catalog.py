@@ -1,0 +1,114 @@
+"""The catalog: one row per volume of the library, by an allow-list of columns.
+
+Nothing of a header stands here but numbers, words of a vocabulary, and keyed pseudonyms.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medssl.errors import InputError
+from medssl.runs.digest import digest_json
+from medssl.runs.folder import atomic_path
+
+FILE = "catalog.parquet"
+FORMAT_VERSION = "1"
+_VERSION_KEY, _KEY_ID = b"medssl.format_version", b"medssl.key_id"
+
+COLUMNS: dict[str, pa.DataType] = {
+    "volume_key": pa.string(),
+    "patient_key": pa.string(),
+    "study_key": pa.string(),
+    "series_key": pa.string(),
+    "frame_key": pa.string(),
+    "modality": pa.string(),
+    "intensity": pa.string(),
+    "source_format": pa.string(),
+    "source_files": pa.int32(),
+    "body_part": pa.string(),
+    "image_type": pa.string(),
+    "shape_i": pa.int32(),
+    "shape_j": pa.int32(),
+    "shape_k": pa.int32(),
+    "spacing_i_mm": pa.float64(),
+    "spacing_j_mm": pa.float64(),
+    "spacing_k_mm": pa.float64(),
+    "affine_ras": pa.list_(pa.float64()),
+    "dtype": pa.string(),
+    "min": pa.float64(),
+    "max": pa.float64(),
+    "p01": pa.float64(),
+    "p99": pa.float64(),
+    "mean": pa.float64(),
+    "std": pa.float64(),
+    "localizer": pa.bool_(),
+    "flags": pa.list_(pa.string()),
+    "file_digest": pa.string(),
+    "voxel_digest": pa.string(),
+    "dct_full": pa.binary(),
+    "dct_bbox": pa.binary(),
+}
+"""Shape, spacing and affine (16 numbers, row by row, to RAS+ mm) are those of the stored array;
+``p01`` and ``p99`` are the 1st and 99th percentile of its voxels; ``source_format`` is dicom or
+nifti. ``file_digest`` is keyed, and equal for files of equal bytes."""
+
+
+def catalog_path(library: Path) -> Path:
+    """Return where the catalog of ``library`` lies."""
+    return Path(library) / FILE
+
+
+def write_catalog(library: Path, rows: Sequence[Mapping[str, Any]], key_id: str) -> None:
+    """Write the catalog, sorted by ``volume_key``, whole or not at all.
+
+    Args:
+        library: the library's folder.
+        rows: one mapping per volume, with exactly the keys of ``COLUMNS``.
+        key_id: names the key the pseudonyms were made with.
+    """
+    for row in rows:
+        if row.keys() != COLUMNS.keys():
+            raise ValueError(
+                f"a row's columns differ from the catalog's: {row.keys() ^ COLUMNS.keys()}"
+            )
+    schema = pa.schema(COLUMNS.items()).with_metadata(
+        {_VERSION_KEY: FORMAT_VERSION, _KEY_ID: key_id}
+    )
+    ordered = sorted(rows, key=lambda row: str(row["volume_key"]))
+    table = pa.Table.from_pylist([dict(row) for row in ordered], schema=schema)
+    with atomic_path(catalog_path(library)) as partial:
+        pq.write_table(table, partial)
+
+
+def read_catalog(library: Path) -> pd.DataFrame:
+    """Return the catalog; ``affine_ras`` holds arrays of 16 numbers, ``flags`` lists of words.
+
+    Raises:
+        InputError: when there is none, or a newer version wrote it.
+    """
+    path = catalog_path(library)
+    if not path.is_file():
+        raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
+    table = pq.read_table(path)
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode()
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"the catalog of {library} has format version {version or 'unknown'}, "
+            f"this medssl reads {FORMAT_VERSION}"
+        )
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def catalog_digest(library: Path) -> str:
+    """Return the SHA-256 of the catalog's content, whatever the file's own bytes."""
+    rows = read_catalog(library).to_dict(orient="records")
+    return digest_json([{k: _plain(v) for k, v in row.items()} for row in rows])
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value

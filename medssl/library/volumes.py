@@ -1,0 +1,99 @@
+"""One volume of the library in one file: voxels on the closest RAS grid, and their geometry."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+
+from medssl.errors import InputError
+from medssl.io.geometry import to_closest_ras
+from medssl.io.volume import Volume
+from medssl.runs.folder import atomic_path
+
+FOLDER, SUFFIX = "volumes", ".b2nd"
+FORMAT_VERSION = 1
+_META = "medssl"
+_BLOCK_VOXELS, _CHUNK_VOXELS = 32, 128
+
+
+def volume_path(library: Path, volume_key: str) -> Path:
+    """Return where the volume ``volume_key`` lies."""
+    return Path(library) / FOLDER / f"{volume_key}{SUFFIX}"
+
+
+def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
+    """Store ``volume``, turned to the closest RAS grid; the file appears whole or not at all.
+
+    Returns:
+        The volume as it was stored.
+    """
+    stored = to_closest_ras(volume)
+    with atomic_path(volume_path(library, volume_key)) as partial:
+        blosc2.asarray(
+            stored.array_IJK,
+            urlpath=str(partial),
+            mode="w",
+            chunks=tuple(min(_CHUNK_VOXELS, n) for n in stored.shape),
+            blocks=tuple(min(_BLOCK_VOXELS, n) for n in stored.shape),
+            cparams=blosc2.CParams(
+                codec=blosc2.Codec.ZSTD,
+                clevel=1,
+                filters=[blosc2.Filter.BITSHUFFLE],
+                typesize=stored.array_IJK.dtype.itemsize,
+                nthreads=1,
+            ),
+            meta={_META: _geometry(stored)},
+        )
+    return stored
+
+
+def read_volume(library: Path, volume_key: str) -> Volume:
+    """Return the volume ``volume_key``, on its closest RAS grid.
+
+    Raises:
+        InputError: when it is not there, or its file is damaged or of another format version.
+    """
+    path = volume_path(library, volume_key)
+    if not path.is_file():
+        raise InputError(
+            f"volume {volume_key} is not in the library",
+            hint="was the library ingested again after the selection was made? Curate again",
+        )
+    try:
+        file = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
+        meta: dict[str, Any] = dict(file.schunk.meta[_META])
+        array = np.asarray(file[:])
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+        raise InputError(
+            f"the file of volume {volume_key} is damaged",
+            hint="ingest again with --overwrite",
+        ) from None
+    if meta["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"volume {volume_key} has format version {meta['format_version']}, "
+            f"this medssl reads {FORMAT_VERSION}"
+        )
+    return Volume(
+        array_IJK=array,
+        affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
+        modality=meta["modality"],
+        intensity=meta["intensity"],
+    )
+
+
+def sweep(library: Path, *, keep: Collection[str]) -> None:
+    """Remove volume files that no row of the catalog names: of changed or withdrawn scans."""
+    for path in (Path(library) / FOLDER).glob(f"*{SUFFIX}"):
+        if path.name.removesuffix(SUFFIX) not in keep:
+            path.unlink()
+
+
+def _geometry(volume: Volume) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "affine_ras": volume.affine_ras.ravel().tolist(),
+        "modality": volume.modality,
+        "intensity": volume.intensity,
+    }
