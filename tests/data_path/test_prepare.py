@@ -75,7 +75,7 @@ def files(store):
     """Every stored volume, with what tells whether it was written again."""
     return {
         path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
-        for path in (store / "volumes").glob("*.b2nd")
+        for path in (store / "volumes").glob("[!.]*.b2nd")
     }
 
 
