@@ -2,19 +2,15 @@
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import field_validator
-
-from medssl.config.base import Config
+from medssl.runs.destination import Destination, TrackingConfig, destination
 from medssl.runs.environment import rank
 from medssl.runs.spool import Event, Spool
 from medssl.runs.tracker import SpoolingTracker, Tracker
@@ -39,59 +35,6 @@ _UNLESS_SET = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST"}
-
-
-class TrackingConfig(Config):
-    """Where the record of a run goes besides its folder."""
-
-    enabled: bool = True
-    """Whether anything is sent to MLflow."""
-
-    uri: str | None = None
-    """The MLflow store; if not set, MLFLOW_TRACKING_URI, or else a SQLite file beside the run."""
-
-    experiment: str = "medssl"
-    """The MLflow experiment the run belongs to."""
-
-    @field_validator("uri")
-    @classmethod
-    def _holds_no_password(cls, uri: str | None) -> str | None:
-        """Refuse what would end up in every record of the configuration."""
-        if uri and uri != _without_credentials(uri):
-            raise ValueError(
-                "should not hold a user name or password, which would be recorded with the run; "
-                "set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and _PASSWORD, instead"
-            )
-        return uri
-
-
-@dataclass(frozen=True)
-class Destination:
-    """A store and an experiment in it."""
-
-    uri: str
-    experiment: str
-    artifact_root: str | None
-
-    @property
-    def shown(self) -> str:
-        """The URI without the user name and password that it may hold."""
-        return _without_credentials(self.uri)
-
-
-def _without_credentials(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
-def _destination(config: TrackingConfig, folder: Path) -> Destination:
-    """Return where the runs of ``folder`` are recorded."""
-    uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return Destination(uri, config.experiment, None)
-    beside = Path(folder).resolve().parent
-    return Destination(
-        f"sqlite:///{beside / 'mlflow.db'}", config.experiment, (beside / "mlartifacts").as_uri()
-    )
 
 
 class MlflowSender:
@@ -268,7 +211,7 @@ def open_tracker(
     parent = _PARENT.get()
     if not config.enabled or _SILENT.get() or rank() > 0:
         return Tracker()
-    to = parent[1] if parent else _destination(config, folder)
+    to = parent[1] if parent else destination(config, folder)
     return SpoolingTracker(MlflowSender(_spool(name, folder, key, to, tags), to))
 
 
@@ -303,7 +246,7 @@ def parent_run(name: str, folder: Path, key: str, config: TrackingConfig) -> Ite
         finally:
             _SILENT.reset(silence)
         return
-    to = _destination(config, Path(folder) / "stage")
+    to = destination(config, Path(folder) / "stage")
     spool = _spool(name, folder, key, to, {"medssl.stage": "pipeline"})
     tracker = SpoolingTracker(MlflowSender(spool, to))
     token = _PARENT.set((spool, to))

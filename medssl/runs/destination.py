@@ -1,0 +1,63 @@
+"""Where the record of a run goes besides its folder."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import field_validator
+
+from medssl.config.base import Config
+
+
+class TrackingConfig(Config):
+    """Where the record of a run goes besides its folder."""
+
+    enabled: bool = True
+    """Whether anything is sent to MLflow."""
+
+    uri: str | None = None
+    """The MLflow store; if not set, MLFLOW_TRACKING_URI, or else a SQLite file beside the run."""
+
+    experiment: str = "medssl"
+    """The MLflow experiment the run belongs to."""
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        """Refuse what would end up in every record of the configuration."""
+        if uri and uri != _without_credentials(uri):
+            raise ValueError(
+                "should not hold a user name or password, which would be recorded with the run; "
+                "set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and _PASSWORD, instead"
+            )
+        return uri
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A store and an experiment in it."""
+
+    uri: str
+    experiment: str
+    artifact_root: str | None
+
+    @property
+    def shown(self) -> str:
+        """The URI without the user name and password that it may hold."""
+        return _without_credentials(self.uri)
+
+
+def _without_credentials(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def destination(config: TrackingConfig, folder: Path) -> Destination:
+    """Return where the runs of ``folder`` are recorded."""
+    uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return Destination(uri, config.experiment, None)
+    beside = Path(folder).resolve().parent
+    return Destination(
+        f"sqlite:///{beside / 'mlflow.db'}", config.experiment, (beside / "mlartifacts").as_uri()
+    )

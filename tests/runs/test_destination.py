@@ -1,0 +1,19 @@
+import pytest
+from pydantic import ValidationError
+
+from medssl.runs.destination import TrackingConfig, destination
+
+
+def test_the_store_is_the_config_then_the_environment_then_beside_the_run(tmp_path, monkeypatch):
+    beside = destination(TrackingConfig(), tmp_path / "run")
+    assert beside.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert beside.artifact_root == f"file://{tmp_path}/mlartifacts"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://anna:secret@host:5000")
+    assert destination(TrackingConfig(), tmp_path).uri == "http://anna:secret@host:5000"
+    assert destination(TrackingConfig(), tmp_path).shown == "http://host:5000"
+    assert destination(TrackingConfig(uri="x"), tmp_path).uri == "x"
+
+
+def test_credentials_in_a_config_are_refused():
+    with pytest.raises(ValidationError, match="should not hold a user name or password"):
+        TrackingConfig(uri="postgresql://anna:secret@db/mlflow")
