@@ -58,3 +58,10 @@ class Predictor:
         if mask_IJK.shape != volume.shape:
             raise AssertionError(f"mask {mask_IJK.shape} is not on the grid {volume.shape}")
         return mask_IJK
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device of that name; ``auto`` is a GPU when there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
