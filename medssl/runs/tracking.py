@@ -23,6 +23,7 @@ __all__ = [
     "parent_run",
     "send_leftovers",
     "send_spools",
+    "store_problem",
 ]
 
 _log = logging.getLogger(__name__)
@@ -299,3 +300,12 @@ def _send_pending(described: list[Path], uri: str | None) -> tuple[int, int]:
             spool.close()
             sent += 1
     return sent, unsent
+
+
+def store_problem(to: Destination) -> str | None:
+    """Return why the store ``to`` cannot be used, in a few words, or None where it can."""
+    try:
+        _client(to.uri).search_experiments(max_results=1)
+    except Exception as error:  # noqa: BLE001 - MLflow and what is below it raise anything
+        return f"does not answer ({type(error).__name__})"
+    return None

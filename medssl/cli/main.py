@@ -1,0 +1,200 @@
+"""The ``medssl`` command: one command per stage, each a thin call into the library."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", show_default=False)]
+Refined = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="YAML file with further settings."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings, as section.key=value."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what the folder holds, if made otherwise.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check the configuration, print it whole, and stop.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from medssl import __version__
+
+        typer.echo(f"medssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _medssl(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also append log lines to FILE, as JSON.")
+    ] = None,
+) -> None:
+    """Self-supervised pretraining for medical images: from scans to an encoder, and to masks.
+
+    The same command again continues what was interrupted and skips what is done.
+
+    Exit codes: 0 done, 1 something to correct, 2 wrong usage.
+    """
+    from medssl.cli.console import set_up
+
+    set_up(verbose=verbose, log_file=log_file)
+
+
+def _from_file(name: str, summary: str) -> None:
+    """Add the command ``name``, all of whose settings come from a file and overrides."""
+
+    @app.command(name, help=summary)
+    def command(
+        config: Config,
+        overrides: Overrides = None,
+        overwrite: Overwrite = False,
+        dry_run: DryRun = False,
+    ) -> None:
+        from medssl.cli.run import Request
+
+        Request(name, config, {}, overrides or [], overwrite, dry_run).run()
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE|KEY=VALUE", help="Folders and files of scans."),
+    ],
+    library: Annotated[Path | None, typer.Option(help="Library to make or to add to.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Secret key of the pseudonyms.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Scans (DICOM, NIfTI) to a library: converted once, without names, checked, described."""
+    from medssl.cli.run import Request, split_overrides
+
+    paths, overrides = split_overrides(sources)
+    given = {"sources": paths, "library": library, "key_file": key_file}
+    Request("ingest", config, given, overrides, overwrite, dry_run).run()
+
+
+@app.command()
+def curate(
+    library: Annotated[Path, typer.Argument(metavar="LIBRARY", show_default=False)],
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="What the selection is called.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Library to a selection: what is worth learning from, without copies, divided by patient."""
+    from medssl.cli.run import Request
+
+    given = {"library": library, "name": name}
+    Request("curate", config, given, overrides or [], overwrite, dry_run).run()
+
+
+@app.command()
+def prepare(
+    library: Annotated[Path, typer.Argument(metavar="LIBRARY", show_default=False)],
+    overrides: Overrides = None,
+    selection: Annotated[str | None, typer.Option(help="Selection made by curate.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Crop store to write.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Selection to a crop store: one spacing, chunked, fast to read pieces of."""
+    from medssl.cli.run import Request
+
+    given = {"library": library, "selection": selection, "out": out}
+    Request("prepare", config, given, overrides or [], overwrite, dry_run).run()
+
+
+_from_file("pretrain", "Crop store to an encoder, without labels.")
+_from_file(
+    "finetune", "Encoder and labelled scans to a task model, and its twin trained from scratch."
+)
+_from_file("evaluate", "Task models to metrics with intervals, on scans they never saw.")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    overrides: Overrides = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="encoder_folder or monai_bundle.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Run to what another tool opens, reloaded there and compared before it is kept."""
+    from medssl.cli.run import Request
+
+    given = {"run": run, "format": {"name": form} if form else None, "out": out}
+    Request("export", config, given, overrides or [], overwrite, dry_run).run()
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False)],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT|KEY=VALUE", help="NIfTI files or DICOM folders."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the masks.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Exported model and scans to masks on the scans' own grids."""
+    from medssl.cli.run import Request, split_overrides
+
+    paths, overrides = split_overrides(inputs)
+    given = {"model": model, "inputs": paths, "out": out}
+    Request("predict", config, given, overrides, overwrite, dry_run).run()
+
+
+_from_file("run", "Several stages from one file; what still matches is skipped.")
+
+
+@app.command()
+def doctor(
+    send_spool: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Send what runs below DIR could not send to MLflow."),
+    ] = None,
+) -> None:
+    """Check this machine: Python, PyTorch, devices, decoders, disk, MLflow; say what to do."""
+    from medssl.cli.doctor import examine, send
+    from medssl.cli.run import user_errors_explained
+
+    with user_errors_explained():
+        raise typer.Exit(send(send_spool) if send_spool else examine())
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="medssl")
+
+
+if __name__ == "__main__":
+    main()
