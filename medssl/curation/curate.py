@@ -1,0 +1,251 @@
+"""Stage: a library to a selection of it: rules, copies, splits, a report. No voxel is copied."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, SerializeAsAny
+
+from medssl.config.base import Config
+from medssl.config.choice import choice
+from medssl.curation import selection as tables
+from medssl.curation.decisions import Decisions, excluded_rows, kept_rows, summarise
+from medssl.curation.edges import (
+    Edge,
+    NearDuplicateConfig,
+    comparable,
+    identical_volumes,
+    judge,
+)
+from medssl.curation.leaders import leaders, rank_key, trust_key
+from medssl.curation.neighbours import candidates
+from medssl.curation.report import write_report
+from medssl.curation.rules.base import CatalogRow, Rule
+from medssl.curation.rules.constant_or_empty import ConstantOrEmpty
+from medssl.curation.rules.field_of_view import FieldOfView
+from medssl.curation.rules.implausible_hu import ImplausibleHu
+from medssl.curation.rules.localizer import Localizer
+from medssl.curation.rules.modality import Modality
+from medssl.curation.rules.slice_count import SliceCount
+from medssl.curation.rules.spacing import Spacing
+from medssl.curation.splits import SplitConfig, assert_no_leak, assign_splits, group_volumes
+from medssl.curation.verification import Agreement, compare
+from medssl.errors import InputError, MedSSLError
+from medssl.library.catalog import catalog_digest, read_catalog
+from medssl.library.volumes import read_volume
+from medssl.runs.digest import digest_file
+from medssl.runs.progress import task
+from medssl.runs.stage import StageResult, StageRun, open_stage
+from medssl.runs.tracking import TrackingConfig
+from medssl.runs.workers import map_unordered
+
+RULES = "medssl.curation.rules"
+DEFAULT_RULES: tuple[Rule.Config, ...] = (
+    Modality.Config(),
+    Localizer.Config(),
+    SliceCount.Config(),
+    FieldOfView.Config(),
+    Spacing.Config(),
+    ConstantOrEmpty.Config(),
+    ImplausibleHu.Config(),
+)
+
+FEW_PAIRS = 16
+
+
+class CurateConfig(Config):
+    """Everything ``medssl curate`` reads."""
+
+    library: Path
+    """The library that ``medssl ingest`` wrote."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the selection; it is written to ``library``/selections/``name``."""
+    rules: tuple[Annotated[SerializeAsAny[Rule.Config], choice(RULES)], ...] = DEFAULT_RULES
+    """Applied in this order; the first that objects gives the reason code."""
+    near_duplicate: NearDuplicateConfig = NearDuplicateConfig()
+    """When two volumes count as copies of one scan."""
+    splits: SplitConfig = SplitConfig()
+    """How the kept volumes are divided."""
+    pictures: Annotated[int, Field(ge=0)] = 60
+    """Kept volumes shown in the report, and dropped ones; the tables name all."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that compare volumes; 0 means one per core."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the stage is recorded."""
+
+
+class Candidate(NamedTuple):
+    """Two volumes whose signatures are close."""
+
+    volume_a: str
+    volume_b: str
+    bits_full: int
+    bits_bbox: int
+
+
+def curate(config: CurateConfig, *, overwrite: bool = False) -> StageResult:
+    """Decide which volumes of a library are worth learning from, and divide them.
+
+    Leaves ``kept.parquet``, ``excluded.parquet``, ``pairs.parquet`` and ``report.html`` in the
+    selection's folder. The result depends on the catalog and the configuration alone.
+
+    Raises:
+        InputError: the library has no catalog, or no volume would be kept.
+        FolderError: a selection of that name was made otherwise.
+    """
+    digest = catalog_digest(config.library)
+    with open_stage(
+        "curate",
+        tables.selection_folder(config.library, config.name),
+        config,
+        inputs={"catalog": digest},
+        overwrite=overwrite,
+        tracking=config.tracking,
+    ) as run:
+        if run.previous is not None:
+            return run.previous
+        decisions = decide(config)
+        return _finish(config, run, decisions)
+
+
+def decide(config: CurateConfig) -> Decisions:
+    """Apply the rules, find the copies and draw the splits."""
+    records = read_catalog(config.library).sort_values("volume_key").to_dict(orient="records")
+    decisions = Decisions({str(row["volume_key"]): _plain(row) for row in records})
+    apply_rules(config.rules, decisions)
+    find_copies(config, decisions)
+    draw_splits(config.splits, decisions)
+    return decisions
+
+
+def apply_rules(rules: Sequence[Rule.Config], decisions: Decisions) -> None:
+    """Exclude what a rule objects to; all objections are told, the first gives the code."""
+    built = [(config.name, config.build()) for config in rules]
+    for key, row in decisions.rows.items():
+        found = [(name, problem) for name, rule in built if (problem := rule.problem(row))]
+        if found:
+            decisions.excluded[key] = found[0][0], "; ".join(problem for _, problem in found)
+
+
+def find_copies(config: CurateConfig, decisions: Decisions) -> None:
+    """Drop copies: first those of equal voxels, then those that comparing the voxels proves."""
+    rows = [decisions.rows[key] for key in decisions.kept]
+    trusted = sorted(rows, key=trust_key)
+    same = identical_volumes(trusted)
+    twin_of = leaders(_keys(trusted), (edge.volumes for edge in same))
+    rest = [row for row in rows if row["volume_key"] not in twin_of]
+    near = near_duplicates(config, rest)
+    ranked = _keys(sorted(rest, key=rank_key))
+    near_of = leaders(ranked, (edge.volumes for edge in near if edge.drops))
+    # A twin of a dropped volume shows what that one's representative shows.
+    twin_of = {key: near_of.get(twin, twin) for key, twin in twin_of.items()}
+    decisions.edges = sorted(same + near, key=lambda edge: edge.volumes)
+    decisions.representative = twin_of | near_of
+
+
+def near_duplicates(config: CurateConfig, rows: Sequence[CatalogRow]) -> list[Edge]:
+    """Return the edges between volumes of close signatures, after a look at their voxels."""
+    row_of = {str(row["volume_key"]): row for row in rows}
+    keys = sorted(row_of)
+    close = candidates(
+        [row_of[key]["dct_full"] for key in keys],
+        [row_of[key]["dct_bbox"] for key in keys],
+        config.near_duplicate.max_bits,
+    )
+    pairs = [
+        Candidate(keys[i], keys[j], full, bbox)
+        for i, j, full, bbox in close
+        if comparable(row_of[keys[i]], row_of[keys[j]])
+    ]
+    edges = []
+    with task("compare volumes", len(pairs)) as work:
+        verify = partial(_verify, config.library)
+        for pair, agreement in map_unordered(verify, pairs, workers=_processes(config, pairs)):
+            edge = _edge(pair, agreement, row_of, config.near_duplicate)
+            edges += [edge] if edge else []
+            work.advance()
+    return sorted(edges, key=lambda edge: edge.volumes)
+
+
+def draw_splits(config: SplitConfig, decisions: Decisions) -> None:
+    """Divide the kept volumes; every edge counts, and so does every dropped volume's patient."""
+    patient_of = {key: str(row["patient_key"]) for key, row in decisions.rows.items()}
+    edges = [edge.volumes for edge in decisions.edges]
+    decisions.group = group_volumes(patient_of, edges)
+    modality_of = {key: str(decisions.rows[key]["modality"]) for key in decisions.kept}
+    decisions.split = assign_splits(decisions.group, modality_of, config)
+    assert_no_leak(decisions.split, patient_of, edges)
+
+
+def _keys(rows: Sequence[CatalogRow]) -> list[str]:
+    return [str(row["volume_key"]) for row in rows]
+
+
+def _processes(config: CurateConfig, pairs: Sequence[Candidate]) -> int:
+    """A process takes as long to start as a few pairs take to compare."""
+    return 1 if len(pairs) < FEW_PAIRS else config.workers
+
+
+def _verify(library: Path, pair: Candidate) -> tuple[Candidate, Agreement | None]:
+    try:
+        a, b = (read_volume(library, key) for key in (pair.volume_a, pair.volume_b))
+    except MedSSLError:  # a damaged file: prepare names it; here the two only stay together
+        return pair, None
+    return pair, compare(a, b)
+
+
+def _edge(
+    pair: Candidate,
+    agreement: Agreement | None,
+    row_of: Mapping[str, CatalogRow],
+    config: NearDuplicateConfig,
+) -> Edge | None:
+    if agreement is None:
+        return Edge(**pair._asdict(), kind="unreadable", drops=False, score=float("nan"))
+    verdict = judge(row_of[pair.volume_a], row_of[pair.volume_b], agreement, config)
+    if verdict is None:
+        return None
+    kind, drops, threshold = verdict
+    return Edge(
+        **pair._asdict(),
+        kind=kind,
+        drops=drops,
+        ncc_physical=agreement.ncc_physical,
+        ncc_index=agreement.ncc_index,
+        score=agreement.score,
+        threshold=threshold,
+    )
+
+
+def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageResult:
+    kept, excluded = kept_rows(decisions), excluded_rows(decisions)
+    tables.write_table(run.folder / "excluded.parquet", excluded, tables.EXCLUDED_COLUMNS)
+    pairs = [asdict(edge) for edge in decisions.edges]
+    tables.write_table(run.folder / "pairs.parquet", pairs, tables.PAIR_COLUMNS)
+    if not kept:
+        counts = Counter(row["reason_code"] for row in excluded)
+        said = ", ".join(f"{code} {count}" for code, count in counts.most_common())
+        raise InputError(
+            f"no volume would be kept; excluded were: {said or 'none, the catalog is empty'}",
+            hint="loosen the rules, or look at excluded.parquet in the selection's folder",
+        )
+    tables.write_table(run.folder / "kept.parquet", kept, tables.KEPT_COLUMNS)
+    write_report(run.folder / "report.html", config.library, kept, excluded, config.pictures)
+    return run.finish(
+        summary=summarise(decisions),
+        look_at={"report": "report.html", "kept": "kept.parquet", "excluded": "excluded.parquet"},
+        outputs={
+            "selection": tables.selection_digest(kept),
+            "report": digest_file(run.folder / "report.html"),
+        },
+    )
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a catalog row with plain lists, and empty words where nothing is known."""
+    words = ("patient_key", "study_key", "series_key", "modality", "intensity", "image_type")
+    plain = {str(k): v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
+    return plain | {word: plain[word] if isinstance(plain[word], str) else "" for word in words}

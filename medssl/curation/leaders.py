@@ -1,0 +1,67 @@
+"""Which volume stands for its copies: a leader is kept, whatever is close to a leader is not.
+
+The kept ones are the lexicographically first maximal independent set in rank order. Going down the
+ranking, an item is dropped if and only if a kept item of better rank is its copy, and the best
+such item represents it. So every dropped item has a kept representative that it was compared
+with; chains (a like b, b like c) never swallow c; and nothing depends on the order of files,
+workers or edges.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from medssl.curation.rules.base import CatalogRow, shape_of, spacing_mm_of
+
+
+def leaders(ranked: Sequence[str], copies: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the dropped items, each with its representative.
+
+    Args:
+        ranked: Every item once, the best first.
+        copies: Pairs of items that are copies of each other, in any order.
+    """
+    place = {item: rank for rank, item in enumerate(ranked)}
+    better: dict[str, list[str]] = defaultdict(list)
+    for a, b in copies:
+        if place[a] != place[b]:
+            worse, best = (a, b) if place[a] > place[b] else (b, a)
+            better[worse].append(best)
+    representative: dict[str, str] = {}
+    for item in ranked:
+        kept = [other for other in better[item] if other not in representative]
+        if kept:
+            representative[item] = min(kept, key=place.__getitem__)
+    return representative
+
+
+def trust_key(row: CatalogRow) -> tuple[Any, ...]:
+    """Return what volumes of equal voxels are ranked by: they differ in nothing but their headers.
+
+    DICOM before NIfTI, and a measured spacing before 1 x 1 x 1 mm, which is what conversions write
+    that lost it; a finer spacing is no merit here, it can only be a mistake in one of the two.
+    """
+    unmeasured = spacing_mm_of(row) == (1.0, 1.0, 1.0)
+    return (row["source_format"] != "dicom", unmeasured, len(row["flags"]), row["volume_key"])
+
+
+def rank_key(row: CatalogRow) -> tuple[Any, ...]:
+    """Return what volumes are ranked by, the best first.
+
+    An original before a derived image; HU before intensities of unknown scale; thin slices
+    before thick ones; the finer voxel; the larger field of view; fewer remarks of the reader;
+    DICOM, which knows its patient, before NIfTI; then the key, so that there are no ties.
+    """
+    i_mm, j_mm, k_mm = spacing_mm_of(row)
+    voxel_mm3 = i_mm * j_mm * k_mm
+    shape = shape_of(row)
+    return (
+        "DERIVED" in str(row["image_type"]).upper(),
+        row["intensity"] != "hu",
+        round(max(i_mm, j_mm, k_mm), 1),
+        round(voxel_mm3, 2),
+        -round(shape[0] * shape[1] * shape[2] * voxel_mm3 / 1000),
+        len(row["flags"]),
+        row["source_format"] != "dicom",
+        row["volume_key"],
+    )

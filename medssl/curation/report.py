@@ -1,0 +1,91 @@
+"""One self-contained HTML page: what was kept, what went, why, and beside what."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from medssl.curation.pictures import three_planes
+from medssl.curation.splits import SPLITS
+from medssl.errors import MedSSLError
+from medssl.library.volumes import read_volume
+from medssl.runs.folder import write_text
+from medssl.runs.progress import track
+
+Row = Mapping[str, Any]
+
+KEY_LETTERS = 8
+"""Enough of a pseudonym to find it in the tables."""
+
+
+def write_report(
+    path: Path, library: Path, kept: Sequence[Row], excluded: Sequence[Row], pictures: int
+) -> None:
+    """Write the page, pictures included; it names volumes and patients by their pseudonyms only.
+
+    Args:
+        path: The HTML file.
+        library: Where the volumes are read from.
+        kept: Rows of ``kept.parquet``.
+        excluded: Rows of ``excluded.parquet``.
+        pictures: How many kept volumes are shown at most, and how many excluded ones.
+    """
+    picture = lru_cache(maxsize=None)(partial(_picture, library))
+    shown = _spread(kept, pictures)
+    copies = [row for row in excluded if row["representative_key"]][:pictures]
+    ruled_out = [row for row in excluded if not row["representative_key"]][:pictures]
+    drawn = [row["volume_key"] for row in (*shown, *copies, *ruled_out)]
+    for key in track(drawn + [row["representative_key"] for row in copies], "draw the report"):
+        picture(key)
+    template = files("medssl.curation").joinpath("report.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
+        template
+    )
+    html = page.render(
+        kept=kept,
+        excluded=excluded,
+        shown={split: [row for row in shown if row["split"] == split] for split in SPLITS},
+        copies=copies,
+        ruled_out=ruled_out,
+        reasons=Counter(row["reason_code"] for row in excluded).most_common(),
+        table=_counts(kept),
+        splits=SPLITS,
+        picture=picture,
+        short=lambda key: key[:KEY_LETTERS],
+    )
+    write_text(path, html)
+
+
+def _counts(kept: Sequence[Row]) -> list[tuple[str, list[int]]]:
+    """Return (modality, volumes per split and in all), then patients and groups."""
+    rows = [
+        (m, [r for r in kept if r["modality"] == m]) for m in sorted({r["modality"] for r in kept})
+    ]
+    lines = [(f"{modality} volumes", _per_split(part, "volume_key")) for modality, part in rows]
+    lines.append(("patients", _per_split(kept, "patient_key")))
+    lines.append(("groups that stay together", _per_split(kept, "group_key")))
+    return lines
+
+
+def _per_split(rows: Sequence[Row], column: str) -> list[int]:
+    in_split = [{row[column] for row in rows if row["split"] == split} for split in SPLITS]
+    return [*map(len, in_split), len({row[column] for row in rows})]
+
+
+def _spread(rows: Sequence[Row], most: int) -> list[Row]:
+    """Return at most ``most`` rows, every split with its share, evenly spread over each."""
+    ordered = sorted(rows, key=lambda row: (SPLITS.index(row["split"]), row["volume_key"]))
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[n * len(ordered) // most] for n in range(most)]
+
+
+def _picture(library: Path, volume_key: str) -> str:
+    try:
+        return three_planes(read_volume(library, volume_key))
+    except MedSSLError:  # a damaged file: the page says so in its place
+        return ""
