@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from medssl.io.geometry import Float64Array, reorient, spacing_mm
@@ -64,11 +65,10 @@ def save_grid(path: Path, rows: Sequence[Sequence[Panel]], labels: Sequence[str]
         for axes, panel in zip(axes_row, row, strict=False):
             draw(axes, panel, len(labels))
     colours = _colours(len(labels))
-    for number, label in enumerate(labels[1:], start=1):
-        figure.text(
-            0.01 + 0.98 * (number - 1) / max(len(labels) - 1, 1), 0.0, f"■ {label}",
-            color=colours(number), fontsize=9, va="bottom",
-        )  # fmt: skip
+    named = [Patch(color=colours(n), label=name) for n, name in enumerate(labels) if n > 0]
+    figure.legend(
+        handles=named, loc="outside lower center", ncols=min(len(named), 2 * columns), fontsize=9
+    )
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=110)
 

@@ -127,8 +127,7 @@ def _predict_volume(
 ) -> tuple[Row, Panel]:
     started = time.monotonic()
     mask_IJK = predictor.predict(volume)
-    with atomic_path(out / f"{name}_seg.nii.gz") as path:
-        write_nifti(mask_IJK, path, volume.affine_ras)
+    write_nifti(mask_IJK, volume.affine_ras, out / f"{name}_seg.nii.gz")
     panel = Panel(
         title=f"input {source.number}",
         image_IJK=volume.array_IJK,

@@ -14,6 +14,8 @@ from medssl.models.encoders.base import Encoder
 from medssl.runs.folder import atomic_path, read_json, write_json
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+EXPORTED_DESCRIPTION = "config.json"
+"""What the description is called in an exported encoder, where other tools look for it."""
 
 
 def save_encoder(folder: Path, encoder: Encoder, **about: Any) -> None:
@@ -41,14 +43,16 @@ def load_encoder(folder: Path) -> tuple[Encoder, dict[str, Any]]:
     Raises:
         InputError: Files are missing or damaged, or the weights are not this encoder's.
     """
-    for name in (WEIGHTS, DESCRIPTION):
+    exported = (folder / EXPORTED_DESCRIPTION).is_file() and not (folder / DESCRIPTION).is_file()
+    description = EXPORTED_DESCRIPTION if exported else DESCRIPTION
+    for name in (WEIGHTS, description):
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder}: no {name}, so this is not an encoder folder",
                 hint="give the folder of a finished pretraining, or of an exported encoder",
             )
     try:
-        about: dict[str, Any] = read_json(folder / DESCRIPTION)
+        about: dict[str, Any] = read_json(folder / description)
         section = dict(about["encoder"])
         config = find("medssl.models.encoders", section.pop("name")).Config.model_validate(section)
         encoder: Encoder = config.build()

@@ -1,0 +1,82 @@
+"""The export stage: a run in, a verified artefact for another tool out."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+from pydantic import Field, SerializeAsAny
+
+from medssl.config.base import Config
+from medssl.config.choice import choice
+from medssl.export.formats.base import Format
+from medssl.export.model_card import CardConfig
+from medssl.runs.digest import digest_file
+from medssl.runs.folder import atomic_path
+from medssl.runs.stage import StageResult, open_stage
+from medssl.runs.tracking import TrackingConfig
+
+
+class ExportConfig(Config):
+    """Everything ``medssl export`` reads."""
+
+    run: Path
+    """What to export: a pretraining, or one model of a finetuning."""
+    format: Annotated[SerializeAsAny[Format.Config], choice("medssl.export.formats")]
+    """For which tool, by the name of the format's file in medssl/export/formats."""
+    out: Path
+    """Folder of this stage; the artefact is a folder in it."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")] | None = None
+    """What the artefact's folder is called; null for the format's own name."""
+    card: CardConfig = CardConfig()
+    """What the model card says that the run does not know."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the run is recorded."""
+
+    @property
+    def artefact(self) -> Path:
+        """The folder to hand on."""
+        owner = cast(type[Format], self.format.owner)
+        return self.out / (self.name or owner.folder_name)
+
+
+def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:
+    """Write an artefact, reload it through its consumer, and keep it only if it is the same model.
+
+    Leaves the folder ``config.artefact``, whole and verified, or not at all.
+
+    Raises:
+        InputError: The run does not hold what the format exports.
+        VerificationError: The reloaded artefact differs from the run; nothing is left.
+        FolderError: ``config.out`` holds something else, and ``overwrite`` is off.
+    """
+    form: Format = config.format.build()
+    inputs = form.digests(config.run) | config.card.digests()
+    with open_stage(
+        "export",
+        config.out,
+        config,
+        inputs=inputs,
+        tracking=config.tracking,
+        overwrite=overwrite,
+    ) as run:
+        if run.previous:
+            return run.previous
+        with atomic_path(config.artefact) as folder:
+            folder.mkdir()
+            form.write(config.run, folder, config.card)
+            found = form.verify(config.run, folder)
+            form.document(config.run, folder, config.card, found)
+        name = config.artefact.name
+        files = sorted(path for path in config.artefact.rglob("*") if path.is_file())
+        return run.finish(
+            summary={"format": config.format.name, **found},
+            look_at={
+                "artefact": name,
+                "model card": str(_card(config.artefact).relative_to(config.out)),
+            },
+            outputs={str(path.relative_to(config.artefact)): digest_file(path) for path in files},
+        )
+
+
+def _card(artefact: Path) -> Path:
+    inside = artefact / "docs" / "README.md"
+    return inside if inside.is_file() else artefact / "README.md"
