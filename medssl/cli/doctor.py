@@ -106,7 +106,7 @@ def devices() -> Iterator[Finding]:
 
 def decoders() -> Iterator[Finding]:
     """Check that every compression a DICOM archive holds can be read."""
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import (
         JPEG2000,
         JPEG2000Lossless,
