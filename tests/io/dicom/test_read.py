@@ -1,0 +1,455 @@
+"""Series of many kinds become the volume they are: judged by F(x, y, z) at every voxel."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from pydicom import Dataset, Sequence, dcmread
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    LegacyConvertedEnhancedCTImageStorage,
+    RLELossless,
+    generate_uid,
+)
+
+from medssl.errors import InputError
+from medssl.io.deidentify import Pseudonymizer
+from medssl.io.dicom.headers import read_headers
+from medssl.io.dicom.read import DicomVolume, RejectedSlices, read_dicom_folder, read_series
+from medssl.io.limits import Limits
+from tests import phantoms
+
+AFFINE = phantoms.affine_ras((12, -7, 4))
+ARRAY = phantoms.phantom(AFFINE)
+
+
+def only(folder):
+    (found,) = read_dicom_folder(folder)
+    return found
+
+
+def check(found, *, dtype=np.int16, intensity="hu", tolerance=1e-9):
+    volume = found.volume
+    assert phantoms.value_error(volume.array_IJK, volume.affine_ras) <= tolerance
+    assert volume.array_IJK.dtype == dtype
+    assert volume.intensity == intensity
+
+
+def outcomes(folder, limits=None):
+    """Return volumes and reason codes of all slices, as ingest would see them."""
+    limits, pseudonymizer = limits or Limits(), Pseudonymizer.ephemeral()
+    headers = [
+        header
+        for path in sorted(folder.iterdir())
+        for header in read_headers(path, path.name, pseudonymizer, limits)
+    ]
+    found = list(read_series(headers, limits))
+    volumes = [item for item in found if isinstance(item, DicomVolume)]
+    refused = {i.error.code: len(i.slices) for i in found if isinstance(i, RejectedSlices)}
+    return volumes, refused
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_names_order_and_instance_numbers_do_not_matter(seed, tmp_path):
+    def renumber(ds, k):
+        ds.InstanceNumber = (7 * k + seed) % 5
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=renumber, seed=seed)
+    check(only(tmp_path))
+
+
+@pytest.mark.parametrize("keyword", ["InstanceNumber", "FrameOfReferenceUID", "SliceThickness"])
+def test_optional_attributes_may_be_missing(keyword, tmp_path):
+    def remove(ds, _):
+        if keyword in ds:
+            del ds[keyword]
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=remove)
+    check(only(tmp_path))
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=str)
+def test_compressed_pixels(syntax, tmp_path):
+    array = phantoms.phantom(AFFINE, (40, 36, 5))
+    phantoms.write_dicom(
+        tmp_path, array, AFFINE, edit=lambda ds, _: ds.compress(syntax, generate_instance_uid=False)
+    )
+    check(only(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian], ids=str
+)
+def test_other_encodings(syntax, tmp_path):
+    def encode(ds, _):
+        ds.file_meta.TransferSyntaxUID = syntax
+        if syntax == ExplicitVRBigEndian:
+            ds.PixelData = np.frombuffer(ds.PixelData, "<i2").astype(">i2").tobytes()
+            ds["PixelData"].VR = "OW"
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=encode)
+    check(only(tmp_path))
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_files_without_preamble(implicit, tmp_path):
+    for path in phantoms.write_dicom(tmp_path, ARRAY, AFFINE):
+        buffer = io.BytesIO()
+        ds = dcmread(path)
+        del ds.file_meta
+        ds.save_as(buffer, implicit_vr=implicit, little_endian=True)
+        path.write_bytes(buffer.getvalue())
+    check(only(tmp_path))
+
+
+def test_a_slope_per_slice_is_applied_exactly_once(tmp_path):
+    def scale(ds, k):
+        slope = 0.5 * (k + 1)
+        stored = np.frombuffer(ds.PixelData, np.int16) - 1024
+        ds.RescaleSlope, ds.RescaleIntercept = slope, -10.25
+        ds.PixelData = np.rint((stored + 10.25) / slope).astype(np.int16).tobytes()
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=scale)
+    found = only(tmp_path)
+    check(found, dtype=np.float32, tolerance=1.25)  # half of the coarsest stored step
+    slow = np.empty(found.volume.shape)
+    for k, header in enumerate(found.slices):
+        ds = dcmread(header.path)
+        stored = np.frombuffer(ds.PixelData, np.int16).reshape(ds.Rows, ds.Columns).T
+        slow[:, :, k] = stored.astype(float) * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+    np.testing.assert_allclose(found.volume.array_IJK, slow, rtol=1e-6)
+
+
+def test_whole_numbers_stay_whole(tmp_path):
+    phantoms.write_dicom(tmp_path / "ct", ARRAY, AFFINE)
+    check(only(tmp_path / "ct"), dtype=np.int16)
+    wide = np.full(phantoms.SHAPE, 60000, np.uint16)
+    phantoms.write_dicom(tmp_path / "mr", wide, AFFINE, modality="MR")
+    volume = only(tmp_path / "mr").volume
+    assert volume.array_IJK.dtype == np.uint16
+    assert (volume.array_IJK == 60000).all()
+    assert volume.intensity == "arbitrary"
+
+
+def test_sign_may_change_from_slice_to_slice(tmp_path):
+    def alternate(ds, k):
+        ds.PixelRepresentation = k % 2
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=alternate)
+    check(only(tmp_path))
+
+
+def test_bits_above_those_stored_are_ignored(tmp_path):
+    def soil(ds, _):
+        stored = np.frombuffer(ds.PixelData, np.uint16) & 0x0FFF
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
+        ds.PixelData = (stored | 0xA000).tobytes()
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=soil)
+    check(only(tmp_path))
+
+
+@pytest.mark.parametrize(("signed", "padding"), [(1, -2000), (0, 63536)])
+def test_padding_becomes_air_before_it_can_be_rescaled(signed, padding, tmp_path):
+    def pad(ds, _):
+        stored = np.frombuffer(ds.PixelData, np.int16).copy()
+        stored[:3] = -2000  # 63536 when unsigned
+        ds.PixelRepresentation, ds.PixelData = signed, stored.tobytes()
+        ds.add_new("PixelPaddingValue", "SS" if signed else "US", padding)
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=pad)
+    found = only(tmp_path)
+    assert (found.volume.array_IJK[:3, 0, :] == -1000).all()
+    np.testing.assert_array_equal(found.volume.array_IJK[3:], ARRAY[3:])
+    assert "padding_replaced" in found.flags
+
+
+def test_padding_written_in_the_wrong_sign_is_understood(tmp_path):
+    def pad(ds, _):
+        stored = np.frombuffer(ds.PixelData, np.int16).copy()
+        stored[:3] = -2000
+        ds.PixelData = stored.tobytes()
+        ds.add_new("PixelPaddingValue", "US", 63536)
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=pad)
+    assert (only(tmp_path).volume.array_IJK[:3, 0, :] == -1000).all()
+
+
+def test_over_long_numbers_are_read(tmp_path):
+    for path in phantoms.write_dicom(tmp_path, ARRAY, AFFINE):
+        ds = dcmread(path)
+        places = [f"{float(v):.22f}" for v in ds.ImagePositionPatient]
+        raw = "\\".join(places).encode()
+        old = ds["ImagePositionPatient"]
+        content = path.read_bytes()
+        value = "\\".join(map(str, old.value)).encode()
+        value += b" " * (len(value) % 2)
+        raw += b" " * (len(raw) % 2)
+        head = b"\x20\x00\x32\x00DS"
+        before = head + len(value).to_bytes(2, "little") + value
+        assert before in content
+        path.write_bytes(content.replace(before, head + len(raw).to_bytes(2, "little") + raw))
+    check(only(tmp_path))
+
+
+def test_a_slope_of_zero_counts_as_one_and_is_flagged(tmp_path):
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleSlope", 0))
+    found = only(tmp_path)
+    check(found)
+    assert "rescale_slope_zero" in found.flags
+
+
+def test_ct_without_rescale_is_hu_only_when_its_values_are(tmp_path):
+    def strip(ds, _):
+        ds.PixelData = (np.frombuffer(ds.PixelData, np.int16) - 1024).tobytes()
+        del ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=strip)
+    found = only(tmp_path)
+    check(found)
+    assert "rescale_missing" in found.flags
+
+
+def test_ct_that_denies_its_offset_is_not_called_hu(tmp_path):
+    phantoms.write_dicom(
+        tmp_path, ARRAY + 1500, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleIntercept", 0)
+    )
+    found = only(tmp_path)
+    assert found.volume.intensity == "arbitrary"
+    assert "hu_implausible" in found.flags
+
+
+def test_padding_does_not_make_other_numbers_look_like_hu(tmp_path):
+    def pad(ds, _):
+        stored = (np.frombuffer(ds.PixelData, np.int16) + 500).copy()
+        stored[:12] = -2000
+        ds.PixelData = stored.tobytes()
+        ds.RescaleIntercept = 0
+        ds.add_new("PixelPaddingValue", "SS", -2000)
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=pad)
+    assert only(tmp_path).volume.intensity == "arbitrary"
+
+
+def test_inverted_ct_and_derived_series_are_flagged(tmp_path):
+    def mark(ds, _):
+        ds.PhotometricInterpretation = "MONOCHROME1"
+        ds.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=mark)
+    found = only(tmp_path)
+    check(found)
+    assert {"monochrome1", "derived"} <= set(found.flags)
+
+
+def test_jitter_of_positions_and_directions_is_no_irregularity(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def shake(ds, _):
+        ds.ImagePositionPatient = [
+            round(v + rng.uniform(-4e-6, 4e-6), 8) for v in ds.ImagePositionPatient
+        ]
+        ds.ImageOrientationPatient = [
+            round(v + rng.uniform(-3e-5, 3e-5), 8) for v in ds.ImageOrientationPatient
+        ]
+
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=shake)
+    check(only(tmp_path), tolerance=1)
+
+
+@pytest.mark.parametrize("same_uid", [True, False])
+def test_a_repeated_slice_is_dropped_and_counted(same_uid, tmp_path):
+    slices = phantoms.dicom_slices(ARRAY, AFFINE)
+    paths = phantoms.save(slices, tmp_path)
+    if same_uid:
+        shutil.copy(paths[1], tmp_path / "copy")
+    else:
+        slices[3].SOPInstanceUID = generate_uid()
+        phantoms.save([slices[3]], tmp_path, seed=1)
+    volumes, refused = outcomes(tmp_path)
+    (found,) = volumes
+    check(found)
+    assert "copies_dropped" in found.flags
+    assert refused == {"duplicate_slice": 1}
+
+
+@pytest.mark.parametrize("told_by", ["EchoTime", "DiffusionBValue", "TemporalPositionIdentifier"])
+def test_two_images_of_each_place_become_two_volumes(told_by, tmp_path):
+    slices = phantoms.dicom_slices(ARRAY, AFFINE, modality="MR")
+    for phase in range(2):
+        for ds in slices:
+            ds.SOPInstanceUID = generate_uid()
+            ds.InstanceNumber = 1
+            setattr(ds, told_by, phase * 5 + 1)
+            ds.PixelData = (np.frombuffer(ds.PixelData, np.int16) + phase).tobytes()
+        phantoms.save(slices, tmp_path, seed=phase)
+    volumes, refused = outcomes(tmp_path)
+    assert refused == {}
+    offsets = sorted(int((found.volume.array_IJK - ARRAY).max()) for found in volumes)
+    assert offsets == [0, 1]
+    assert all(np.ptp(found.volume.array_IJK - ARRAY) == 0 for found in volumes)
+
+
+def test_two_phases_without_tags_are_told_by_acquisition_order(tmp_path):
+    slices = phantoms.dicom_slices(ARRAY, AFFINE, modality="MR")
+    for phase in range(2):
+        for k, ds in enumerate(slices):
+            ds.SOPInstanceUID, ds.InstanceNumber = generate_uid(), phase * 5 + k + 1
+            ds.PixelData = (np.frombuffer(ds.PixelData, np.int16) + phase).tobytes()
+        phantoms.save(slices, tmp_path, seed=phase)
+    volumes, refused = outcomes(tmp_path)
+    assert refused == {}
+    assert [np.ptp(found.volume.array_IJK - ARRAY) for found in volumes] == [0, 0]
+
+
+def test_two_phases_in_no_clear_order_are_refused(tmp_path):
+    slices = phantoms.dicom_slices(ARRAY, AFFINE, modality="MR")
+    for phase in range(2):
+        for k, ds in enumerate(slices):
+            ds.SOPInstanceUID, ds.InstanceNumber = generate_uid(), 2 * k + phase
+            ds.PixelData = (np.frombuffer(ds.PixelData, np.int16) + phase).tobytes()
+        phantoms.save(slices, tmp_path, seed=phase)
+    assert outcomes(tmp_path) == ([], {"ambiguous_positions": 10})
+
+
+def test_jitter_of_the_echo_time_splits_nothing(tmp_path):
+    phantoms.write_dicom(
+        tmp_path,
+        ARRAY,
+        AFFINE,
+        modality="MR",
+        edit=lambda ds, k: setattr(ds, "EchoTime", 10 + 0.01 * (k % 2)),
+    )
+    check(only(tmp_path), intensity="arbitrary")
+
+
+def _second(ds_list, like):
+    for ds in ds_list:
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = like.StudyInstanceUID, like.SeriesInstanceUID
+        ds.FrameOfReferenceUID = like.FrameOfReferenceUID
+    return ds_list
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"affine": phantoms.affine_ras((90, 0, 0))},
+        {"affine": AFFINE, "shape": (9, 8, 5)},
+        {"affine": phantoms.affine_ras((12, -7, 4), origin=(-20.0, 31.0, 180.0))},
+    ],
+    ids=["orientation", "matrix", "far block"],
+)
+def test_two_stacks_under_one_series_number_become_two_volumes(second, tmp_path):
+    first = phantoms.dicom_slices(ARRAY, AFFINE)
+    array = phantoms.phantom(second["affine"], second.get("shape", phantoms.SHAPE))
+    other = _second(phantoms.dicom_slices(array, second["affine"]), first[0])
+    phantoms.save([*first, *other], tmp_path)
+    volumes, refused = outcomes(tmp_path)
+    assert refused == {}
+    assert len(volumes) == 2
+    for found in volumes:
+        check(found)
+
+
+def _enhanced(slices, sop_class, *, shared_scale=True):
+    """Return the slices as one enhanced multi-frame data set, frames in reversed order."""
+    frames = slices[::-1]
+    ds = slices[0]
+    ds.SOPClassUID, ds.NumberOfFrames = sop_class, len(frames)
+    ds.PixelData = b"".join(frame.PixelData for frame in frames)
+
+    def macro(**values):
+        item = Dataset()
+        for keyword, value in values.items():
+            setattr(item, keyword, value)
+        return Sequence([item])
+
+    shared = Dataset()
+    shared.PlaneOrientationSequence = macro(ImageOrientationPatient=ds.ImageOrientationPatient)
+    shared.PixelMeasuresSequence = macro(PixelSpacing=ds.PixelSpacing)
+    own = []
+    for frame in frames:
+        groups = Dataset()
+        groups.PlanePositionSequence = macro(ImagePositionPatient=frame.ImagePositionPatient)
+        if "RescaleSlope" in frame:
+            groups.PixelValueTransformationSequence = macro(
+                RescaleSlope=frame.RescaleSlope,
+                RescaleIntercept=frame.RescaleIntercept,
+                RescaleType="HU",
+            )
+        own.append(groups)
+    for keyword in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+        del ds[keyword]
+    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+        if keyword in ds:
+            del ds[keyword]
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    ds.PerFrameFunctionalGroupsSequence = Sequence(own)
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("modality", "sop_class", "intensity"),
+    [
+        ("CT", LegacyConvertedEnhancedCTImageStorage, "hu"),
+        ("MR", EnhancedMRImageStorage, "arbitrary"),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_enhanced_frames_are_slices(modality, sop_class, intensity, compressed, tmp_path):
+    ds = _enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality=modality), sop_class)
+    if compressed:
+        ds.compress(RLELossless)
+    phantoms.save([ds], tmp_path)
+    found = only(tmp_path)
+    check(found, intensity=intensity)
+    assert len(found.files) == 1
+
+
+def test_enhanced_frames_nobody_can_tell_apart_are_refused(tmp_path):
+    slices = phantoms.dicom_slices(ARRAY, AFFINE, modality="MR")
+    for ds in slices[1:]:
+        ds.ImagePositionPatient = slices[0].ImagePositionPatient
+    phantoms.save([_enhanced(slices, EnhancedMRImageStorage)], tmp_path)
+    assert outcomes(tmp_path) == ([], {"multiframe_unsupported": 5})
+
+
+def test_one_cut_slice_condemns_its_series_and_no_other(tmp_path):
+    paths = phantoms.write_dicom(tmp_path / "in", ARRAY, AFFINE)
+    paths[2].write_bytes(paths[2].read_bytes()[:-10])
+    phantoms.write_dicom(tmp_path / "in", ARRAY, AFFINE, seed=1)
+    limits, key = Limits(), Pseudonymizer.ephemeral()
+    headers = [h for p in (tmp_path / "in").iterdir() for h in read_headers(p, p.name, key, limits)]
+    assert sum(header.defect == "truncated_pixel_data" for header in headers) == 1
+    found = read_dicom_folder(tmp_path / "in")
+    assert len(found) == 1
+    with pytest.raises(InputError, match=r"5 file\(s\) were refused, mostly truncated_pixel_data"):
+        read_dicom_folder_without(found[0].files, tmp_path / "in")
+
+
+def read_dicom_folder_without(files, folder):
+    for path in files:
+        path.unlink()
+    return read_dicom_folder(folder)
+
+
+def test_a_folder_without_dicom_says_so(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(InputError, match="mostly not_dicom"):
+        read_dicom_folder(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    with pytest.raises(InputError, match="it holds no files"):
+        read_dicom_folder(tmp_path)
+
+
+def test_files_are_in_the_order_of_the_third_axis(tmp_path):
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE)
+    found = only(tmp_path)
+    heights = [float(dcmread(path).ImagePositionPatient[2]) for path in found.files]
+    assert heights == sorted(heights)
