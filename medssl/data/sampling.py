@@ -56,14 +56,15 @@ class VolumeOrder:
 
 
 class BatchIndices:
-    """Batch sampler: the sample indices of every batch from a starting point on, in order."""
+    """Batch sampler: the sample indices of every batch from a starting point on, in order.
+
+    It has no length on purpose. Trainers count batches from the beginning of the training, and
+    would stop a resumed one too early if they were told how few are left.
+    """
 
     def __init__(self, *, batch_size: int, total_batches: int, start_batch: int = 0) -> None:
         self.batch_size = batch_size
         self.total_batches, self.start_batch = total_batches, start_batch
-
-    def __len__(self) -> int:
-        return max(self.total_batches - self.start_batch, 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.start_batch, self.total_batches):

@@ -1,6 +1,5 @@
 """From a crop store to the loaders of a training that may have begun earlier."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
 from pydantic import Field
@@ -63,25 +62,12 @@ class PretrainLoaders:
         )
         return DataLoader(
             cast(Dataset[Batch], dataset),  # what collate makes of its samples
-            batch_sampler=_Remaining(size, batches, start),
+            batch_sampler=BatchIndices(
+                batch_size=size, total_batches=batches, start_batch=start
+            ),
             collate_fn=views.collate,
             num_workers=self.loader.workers,
             multiprocessing_context="spawn" if self.loader.workers else None,
             persistent_workers=self.loader.workers > 0,
         )
 
-
-class _Remaining:
-    """The batches from ``start`` on, without a length.
-
-    Lightning counts batches from the beginning of the training and would stop a resumed one too
-    early if the loader said how few are left.
-    """
-
-    def __init__(self, batch_size: int, total_batches: int, start_batch: int) -> None:
-        self._indices = BatchIndices(
-            batch_size=batch_size, total_batches=total_batches, start_batch=start_batch
-        )
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._indices)

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal, cast
 
+import torch
 from monai.networks.nets.segresnet_ds import SegResEncoder, SegResNetDS
 from pydantic import Field
 from torch import Tensor, nn
@@ -46,6 +47,11 @@ class SegResNetEncoder(Encoder):
 
     def features(self, x_BCIJK: Tensor) -> list[Tensor]:
         return cast(list[Tensor], self.net(x_BCIJK))
+
+    def embed(self, x_BCIJK: Tensor) -> Tensor:
+        # Its blocks normalise and activate what they are given, not what they return: a mean of
+        # the maps themselves would be blind to where their positive parts lie.
+        return torch.cat([m.relu().mean((2, 3, 4)) for m in self.features(x_BCIJK)], dim=1)
 
     def segmenter(self, out_channels: int) -> tuple[nn.Module, dict[str, Any]]:
         arguments = {**self._arguments(), "out_channels": out_channels, "dsdepth": 1}
