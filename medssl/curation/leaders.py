@@ -55,8 +55,9 @@ def rank_key(row: CatalogRow) -> tuple[Any, ...]:
     i_mm, j_mm, k_mm = spacing_mm_of(row)
     voxel_mm3 = i_mm * j_mm * k_mm
     shape = shape_of(row)
+    is_derived = "derived" in row["flags"] or "DERIVED" in str(row["image_type"]).upper()
     return (
-        "DERIVED" in str(row["image_type"]).upper(),
+        is_derived,
         row["intensity"] != "hu",
         round(max(i_mm, j_mm, k_mm), 1),
         round(voxel_mm3, 2),

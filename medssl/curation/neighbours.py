@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1024
+BLOCK = 512
 """Rows and columns compared at a time; the block's counts then stay in the processor's cache."""
 
 Words = NDArray[np.uint64]

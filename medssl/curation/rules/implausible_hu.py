@@ -13,10 +13,10 @@ class ImplausibleHu(Rule):
     class Config(Rule.Config):
         lowest_below_hu: float = -50.0
         """Even a crop inside the body holds fat; stored values and grey levels start at 0."""
-        mean_between_hu: tuple[float, float] = (-1100.0, 700.0)
-        """From mostly air to mostly bone."""
-        p99_below_hu: Annotated[float, Field(gt=0)] = 4000.0
-        """Metal goes higher, but does not fill 1 % of the voxels."""
+        mean_below_hu: Annotated[float, Field(gt=0)] = 700.0
+        """Not even a skull is mostly bone. Padding can pull the mean down, so there is no floor."""
+        p99_between_hu: tuple[float, float] = (-200.0, 4000.0)
+        """Some soft tissue is always in view; metal does not fill 1 % of the voxels."""
 
     config: Config
 
@@ -26,11 +26,13 @@ class ImplausibleHu(Rule):
             unscaled = str(row["modality"]).upper() == "CT"
             return "a CT whose numbers are not Hounsfield units" if unscaled else None
         lowest, mean, p99 = float(row["min"]), float(row["mean"]), float(row["p99"])
-        low, high = self.config.mean_between_hu
+        low, high = self.config.p99_between_hu
         if lowest > self.config.lowest_below_hu:
             return f"said to be in HU, but nothing is below {lowest:.0f}: fat and air are missing"
-        if not low <= mean <= high:
-            return f"said to be in HU, but the mean is {mean:.0f}, wanted {low:.0f} to {high:.0f}"
-        if p99 >= self.config.p99_below_hu:
+        if mean >= self.config.mean_below_hu:
+            return f"said to be in HU, but the mean is {mean:.0f}"
+        if p99 < low:
+            return f"said to be in HU, but 99 % of the voxels are below {p99:.0f}: no soft tissue"
+        if p99 > high:
             return f"said to be in HU, but 1 % of the voxels are {p99:.0f} and more"
         return None

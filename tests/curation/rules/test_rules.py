@@ -37,7 +37,7 @@ BAD = [
     ("constant_or_empty", {"p99": float("nan")}, {}, "no finite intensities"),
     ("constant_or_empty", {"p99": -900}, {}, "only air: 99 % of the voxels are below -900 HU"),
     ("implausible_hu", {"min": 0}, {}, "nothing is below 0"),
-    ("implausible_hu", {"mean": -1500}, {}, "the mean is -1500"),
+    ("implausible_hu", {"p99": -400}, {}, "99 % of the voxels are below -400: no soft tissue"),
     ("implausible_hu", {"mean": 1200}, {}, "the mean is 1200"),
     ("implausible_hu", {"p99": 5000}, {}, "1 % of the voxels are 5000 and more"),
     ("implausible_hu", {"intensity": "arbitrary"}, {}, "not Hounsfield units"),
@@ -61,6 +61,10 @@ def test_a_bad_volume_is_told_why(name, found, options, reason):
 def test_every_rule_is_tried_above_and_is_on_by_default():
     assert {name for name, *_ in BAD} == set(NAMES)
     assert {c.name for c in CurateConfig(library="lib", name="x").rules} == set(NAMES)
+
+
+def test_padding_far_below_air_is_no_objection():
+    assert rule("implausible_hu").problem(GOOD | {"min": -3024, "mean": -1400}) is None
 
 
 @pytest.mark.parametrize("name", ["constant_or_empty", "implausible_hu"])
