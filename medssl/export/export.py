@@ -1,7 +1,7 @@
 """The export stage: a run in, a verified artefact for another tool out."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 from pydantic import Field, SerializeAsAny
 
@@ -25,7 +25,8 @@ class ExportConfig(Config):
     out: Path
     """Folder of this stage; the artefact is a folder in it."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")] | None = None
-    """What the artefact's folder is called; null for the format's own name."""
+    """What the artefact's folder is called; null for the format's name. MONAI Label takes the kind
+    of task from it: call a bundle that segments `..._segmentation`."""
     card: CardConfig = CardConfig()
     """What the model card says that the run does not know."""
     tracking: TrackingConfig = TrackingConfig()
@@ -34,8 +35,7 @@ class ExportConfig(Config):
     @property
     def artefact(self) -> Path:
         """The folder to hand on."""
-        owner = cast(type[Format], self.format.owner)
-        return self.out / (self.name or owner.folder_name)
+        return self.out / (self.name or self.format.name)
 
 
 def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:

@@ -1,7 +1,7 @@
 """What an export format is: it writes a folder, and proves that the folder works."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from medssl.config.choice import Configurable
 from medssl.export.model_card import CardConfig
@@ -12,9 +12,6 @@ class Format(Configurable):
 
     class Config(Configurable.Config):
         """The options of one format."""
-
-    folder_name: ClassVar[str]
-    """What the artefact's folder is called unless the user names it."""
 
     def digests(self, run: Path) -> dict[str, str]:
         """Return the digests of what would be exported.

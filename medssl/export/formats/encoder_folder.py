@@ -1,7 +1,7 @@
 """An encoder as safetensors and JSON: for medssl itself, and for anyone who reads safetensors."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -35,8 +35,6 @@ class EncoderFolder(Format):
 
     class Config(Format.Config):
         """There is nothing to set."""
-
-    folder_name: ClassVar[str] = "encoder"
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -33,9 +33,6 @@ class MonaiBundle(Format):
         """A NIfTI scan to verify the bundle on; null for a case the finetuning held aside."""
         bundle_version: str = "0.1.0"
         """Version of the bundle, for those who get several."""
-
-    # MONAI Label takes the kind of task from the folder's name.
-    folder_name: ClassVar[str] = "segmentation_bundle"
 
     def __init__(self, config: Config) -> None:
         self.config = config
