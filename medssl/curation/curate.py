@@ -1,5 +1,6 @@
 """Stage: a library to a selection of it: rules, copies, splits, a report. No voxel is copied."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -7,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from medssl.config.base import Config
 from medssl.config.choice import choice
@@ -56,12 +57,18 @@ DEFAULT_RULES: tuple[Rule.Config, ...] = (
 FEW_PAIRS = 16
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r} cannot name a folder; use letters, digits, dot, dash, _")
+    return name
+
+
 class CurateConfig(Config):
     """Everything ``medssl curate`` reads."""
 
     library: Path
     """The library that ``medssl ingest`` wrote."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, AfterValidator(_folder_name)]
     """Name of the selection; it is written to ``library``/selections/``name``."""
     rules: tuple[Annotated[SerializeAsAny[Rule.Config], choice(RULES)], ...] = DEFAULT_RULES
     """Applied in this order; the first that objects gives the reason code."""
