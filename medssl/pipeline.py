@@ -65,9 +65,6 @@ EXPORT_WIRES: tuple[tuple[str, str], ...] = (
 )
 """Which run a format exports when ``run`` is not set; its folder is ``{work}/export/<format>``."""
 
-PREDICTS_WITH = "monai_bundle"
-"""The exported format that ``predict.model`` is, when it is not set."""
-
 
 class PipelineConfig(Config):
     """The stages of a pipeline; a section that is absent is a stage that is not run.
@@ -129,8 +126,9 @@ def wire(tree: Mapping[str, Any]) -> dict[str, Any]:
             if name:
                 _set(wired, item, "run", runs.get(name, ""))
                 _set(wired, item, "out", f"{{work}}/export/{name}")
-                if name == PREDICTS_WITH:
-                    _set(wired, wired.get("predict"), "model", _artefact(item))
+                if name == "monai_bundle":
+                    bundle = str(item.get("name") or name)
+                    _set(wired, wired.get("predict"), "model", f"{item['out']}/{bundle}")
     return wired
 
 
@@ -153,10 +151,6 @@ def _format(item: Any) -> str | None:
     form = item.get("format") if isinstance(item, dict) else None
     name = form.get("name") if isinstance(form, Mapping) else None
     return name if isinstance(name, str) else None
-
-
-def _artefact(item: Mapping[str, Any]) -> str:
-    return str(Path(str(item["out"])) / str(item.get("name") or _format(item)))
 
 
 def run_pipeline(config: PipelineConfig, *, overwrite: bool = False) -> list[StageResult]:

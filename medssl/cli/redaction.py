@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 _UID = r"\b[0-2](?:\.(?:0|[1-9]\d*)){5,}\b"
-_PERSON_NAME = r"\b[^\W\d_][\w'-]*(?: [\w'-]+)*\^[\w'^ =-]*"  # DICOM: FAMILY^GIVEN^MIDDLE
+_PERSON_NAME = r"\b[^\W\d_][\w'-]*\^[\w'^=-]*"  # DICOM: FAMILY^GIVEN^MIDDLE
 _MARK = "<redacted>"
 
 
