@@ -32,7 +32,8 @@ def explain(library: Path, path: Path, key_file: Path) -> str:
     if row["outcome"] != "converted":
         return f"{path}: {row['outcome']} ({row['reason_code']})\n  {row['reason']}"
     catalog = read_catalog(library).set_index("volume_key")
-    return f"{path}: converted\n  {_described(row['volume_key'], catalog.loc[row['volume_key']])}"
+    volume_key = str(row["volume_key"])
+    return f"{path}: converted\n  {_described(volume_key, catalog.loc[volume_key])}"
 
 
 def _described(volume_key: str, row: Any) -> str:

@@ -5,7 +5,7 @@ import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, TypeAlias
 
 import nibabel
 import numpy as np
@@ -20,6 +20,8 @@ from medssl.io.reasons import reject
 from medssl.io.untrusted import untrusted
 from medssl.io.volume import Intensity, Volume
 from medssl.runs.folder import atomic_path
+
+Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
 
 _HEADER_BYTES = {348: 348, 540: 540}
 _LEAST_OFFSET = {348: 352, 540: 544}
@@ -65,7 +67,7 @@ def read_nifti_checked(path: Path, modality: str, limits: Limits) -> NiftiVolume
     with untrusted("damaged_header"), path.open("rb") as file:
         packed = file.read(2) == GZIP_MAGIC
         file.seek(0)
-        stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+        stream: Stream = gzip.GzipFile(fileobj=file) if packed else file
         header = _read_header(stream)
         shape, dtype = _layout(header, limits)
         affine, flags = _affine(header)
@@ -105,7 +107,7 @@ def write_nifti(
         partial.write_bytes(gzip.compress(content, 1, mtime=0) if packed else content)
 
 
-def _read_header(stream: BinaryIO) -> Any:
+def _read_header(stream: Stream) -> Any:
     """Return nibabel's view of the header, unchecked: nibabel's own checks mend and log."""
     head = _read(stream, 540)
     sizes = {int.from_bytes(head[:4], order): order for order in ("little", "big")}
@@ -200,7 +202,7 @@ def _agree(one: Float64Array, other: Float64Array) -> bool:
 
 
 def _read_voxels(
-    stream: BinaryIO, header: Any, shape: tuple[int, int, int], dtype: np.dtype
+    stream: Stream, header: Any, shape: tuple[int, int, int], dtype: np.dtype
 ) -> VoxelArray:
     """Read the voxels, then on to the end of the stream, which is where gzip keeps its checksum."""
     offset = int(header["vox_offset"])
@@ -216,7 +218,7 @@ def _read_voxels(
     return np.frombuffer(content, dtype).reshape(shape, order="F")
 
 
-def _skip(stream: BinaryIO, count: int) -> None:
+def _skip(stream: Stream, count: int) -> None:
     """Move on by ``count`` bytes, back over what was read past a NIfTI-1 header included."""
     if count < 0:
         stream.seek(count, io.SEEK_CUR)
@@ -224,12 +226,12 @@ def _skip(stream: BinaryIO, count: int) -> None:
         raise reject("bad_offset")
 
 
-def _read(stream: BinaryIO, count: int, *, cut_allowed: bool = True) -> bytearray:
+def _read(stream: Stream, count: int, *, cut_allowed: bool = True) -> bytearray:
     """Return up to ``count`` bytes: fewer where the file or its gzip stream ends."""
     content = bytearray()
-    try:
+    try:  # read1, since read would drop what came before the cut
         while len(content) < count:
-            piece = stream.read(min(_PIECE_BYTES, count - len(content)))
+            piece = stream.read1(min(_PIECE_BYTES, count - len(content)))
             if not piece:
                 break
             content += piece

@@ -5,15 +5,17 @@ Nothing of a header stands here but numbers, words of a vocabulary, and keyed ps
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import InputError
 from medssl.runs.digest import digest_json
 from medssl.runs.folder import atomic_path
+
+if TYPE_CHECKING:  # slow to import, and workers do without it
+    import pandas as pd
 
 FILE = "catalog.parquet"
 FORMAT_VERSION = "1"
@@ -84,7 +86,7 @@ def write_catalog(library: Path, rows: Sequence[Mapping[str, Any]], key_id: str)
         pq.write_table(table, partial)
 
 
-def read_catalog(library: Path) -> pd.DataFrame:
+def read_catalog(library: Path) -> "pd.DataFrame":
     """Return the catalog; ``affine_ras`` holds arrays of 16 numbers, ``flags`` lists of words.
 
     Raises:

@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import InputError
 from medssl.runs.folder import atomic_path
+
+if TYPE_CHECKING:  # slow to import, and workers do without it
+    import pandas as pd
 
 Outcome = Literal["converted", "skipped", "quarantined"]
 
@@ -60,7 +62,7 @@ def write_outcomes(library: Path, outcomes: Sequence[FileOutcome]) -> None:
         _write_csv(partial, columns, rejected)
 
 
-def read_outcomes(library: Path) -> pd.DataFrame:
+def read_outcomes(library: Path) -> "pd.DataFrame":
     """Return ``files.parquet``: one row per file seen.
 
     Raises:

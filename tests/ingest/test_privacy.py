@@ -1,0 +1,165 @@
+"""No identifier of the sources may stand anywhere in a library but in its one private table."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import blosc2
+import pyarrow.parquet as pq
+import pydicom
+import pytest
+from pydicom.datadict import keyword_for_tag
+
+from medssl.ingest.ingest import ingest
+from medssl.runs.tracking import TrackingConfig
+from tests import bad_files, phantoms
+
+PERSONAL_VRS = {"PN", "DA", "DT", "UI", "LO", "ST", "LT", "UT", "AS"}
+KEYWORDS = {"PatientID", "AccessionNumber", "StudyID", "PatientAddress", "PatientTelephoneNumbers"}
+OWN_WORDS = {"localizer"}
+"""Descriptions in the shipped headers that are words of medssl's own tables."""
+SHORTEST = 6
+"""Shorter texts (a sex, a kernel) turn up by chance in any binary file."""
+
+
+def identifiers(paths):
+    """Return every text of the headers that could point to a person, and the parts of names."""
+    found = set()
+
+    def note(dataset, element):
+        personal = element.VR in PERSONAL_VRS or element.keyword in KEYWORDS
+        if personal and element.keyword not in {"SOPClassUID", "TransferSyntaxUID"}:
+            values = element.value if element.VM > 1 else [element.value]
+            for value in map(str, values):
+                found.add(value)
+                found.update(re.split(r"[\^ ,]+", value) if element.VR == "PN" else [])
+
+    for path in paths:
+        try:
+            pydicom.dcmread(path, stop_before_pixels=True).walk(note)
+        except pydicom.errors.InvalidDicomError:
+            continue
+    standard = {value for value in found if value.startswith("1.2.840.10008.")}
+    return {t for t in found - standard if len(t) >= SHORTEST and t.lower() not in OWN_WORDS}
+
+
+def everything_in(folder, private):
+    """Yield a name and the bytes of every file, also of what is compressed inside."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path in private:
+            continue
+        yield path.relative_to(folder).as_posix(), path.read_bytes()
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            yield f"{path.name}, rows", repr(table.to_pylist()).encode()
+            yield f"{path.name}, schema", str(table.schema).encode()
+        if path.suffix == ".b2nd":
+            meta = blosc2.open(str(path), mode="r").schunk.meta
+            yield f"{path.name}, meta", repr({key: meta[key] for key in meta}).encode()
+
+
+def search(folder, private, texts):
+    wanted = {text: text.lower().encode() for text in texts}
+    return [
+        (name, text)
+        for name, content in everything_in(folder, private)
+        for text, needle in wanted.items()
+        if needle in content.lower() or needle in name.lower().encode()
+    ]
+
+
+@pytest.fixture
+def private(configure):
+    def paths(library):
+        return {library / "private" / "files.csv", library / "private" / "config.yaml"}
+
+    return paths
+
+
+def test_the_search_finds_what_is_planted(shipped, tmp_path):
+    headers = [path for path in (shipped / "dicom").rglob("*") if path.is_file()]
+    texts = identifiers(headers)
+    canaries = json.loads((shipped / "canaries.json").read_text())
+    assert len(texts) > 100
+    (tmp_path / "leak.log").write_text(f"could not read {canaries['strings'][0]}")
+    assert search(tmp_path, set(), texts)
+
+
+def test_no_identifier_reaches_library_logs_or_tracking(
+    shipped, tmp_path, configure, private, caplog, capfd
+):
+    caplog.set_level(logging.DEBUG)
+    config = configure(
+        shipped / "dicom",
+        shipped / "trouble",
+        tracking=TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"),
+    )
+    result = ingest(config)
+    assert result.summary["volumes"] >= 3
+    headers = [
+        path
+        for part in ("dicom", "trouble")
+        for path in (shipped / part).rglob("*")
+        if path.is_file() and path.suffix not in {".gz", ".txt"} and path.stat().st_size
+    ]
+    texts = identifiers(headers)
+    canaries = json.loads((shipped / "canaries.json").read_text())
+    texts |= set(canaries["strings"]) | set(canaries["uids"])
+    texts |= {path.name for path in headers if len(path.stem) >= SHORTEST}
+    assert (tmp_path / "mlflow.db").is_file()
+    assert search(tmp_path, private(config.library), texts) == []
+    shown = capfd.readouterr()
+    spoken = (caplog.text + shown.out + shown.err + json.dumps(result.summary)).lower()
+    assert [text for text in texts if text.lower() in spoken] == []
+
+
+def test_damaged_files_do_not_make_anybody_quote_them(tmp_path, configure, private, caplog, capfd):
+    """Every way of being refused, with a name in the header, the file names and the folders."""
+    caplog.set_level(logging.DEBUG)
+    source = tmp_path / "WINTERBOTTOM^AGATHA"
+    for kind, code, build in bad_files.CASES:
+        folder = source / f"{kind}-{code}"
+        build(folder)
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and kind == "dicom":
+                _name(path)
+    config = configure(source)
+    ingest(config)
+    texts = {"winterbottom", "agatha", "quillfeather", "19470311"}
+    assert search(config.library, private(config.library), texts) == []
+    shown = capfd.readouterr()
+    spoken = (caplog.text + shown.out + shown.err).lower()
+    assert [text for text in texts if text in spoken] == []
+
+
+def _name(path: Path):
+    """Plant a name in the header, wherever it can still be planted."""
+    content = path.read_bytes()
+    planted = content.replace(b"Phantom^Analytic", b"Quillfeather^Ida").replace(b"P-1 ", b"QUIL")
+    path.write_bytes(planted)
+    path.rename(path.with_name(f"WINTERBOTTOM-{path.name}"))
+
+
+def test_only_the_owner_may_read_the_private_table(tmp_path, configure):
+    affine = phantoms.affine_ras()
+    phantoms.write_nifti(tmp_path / "in" / "v.nii", phantoms.phantom(affine), affine)
+    config = configure(tmp_path / "in")
+    ingest(config)
+    for path in (config.library / "private").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+    assert (config.library / "private").stat().st_mode & 0o077 == 0
+
+
+def test_identifiers_have_two_doors_only():
+    """The words may stand in the header reader and in deidentify.py, and nowhere else."""
+    root = Path(__file__).parents[2] / "medssl"
+    allowed = {"io/deidentify.py", "io/dicom/headers.py"}
+    words = re.compile(r"patient_?id\b|patient_?name|PatientBirth|AccessionNumber", re.IGNORECASE)
+    found = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if words.search(path.read_text(encoding="utf-8"))
+    }
+    assert found <= allowed
+    assert keyword_for_tag(0x00100020) == "PatientID"

@@ -1,0 +1,37 @@
+import logging
+import warnings
+
+import pytest
+
+from medssl.errors import RejectedFileError
+from medssl.io.untrusted import untrusted
+
+
+def parse():
+    logging.getLogger("pydicom").error("SMITH^JOHN")
+    logging.getLogger("pydicom.pixels").error("SMITH^JOHN")
+    warnings.warn("SMITH^JOHN", stacklevel=1)
+    raise ValueError("SMITH^JOHN")
+
+
+def test_nothing_a_parser_says_gets_out(caplog, capsys):
+    with pytest.raises(RejectedFileError) as caught, untrusted("damaged_header"):
+        parse()
+    assert caught.value.code == "damaged_header"
+    assert caught.value.__suppress_context__
+    shown = capsys.readouterr()
+    assert "SMITH" not in str(caught.value) + caplog.text + shown.out + shown.err
+
+
+def test_the_system_and_the_file_are_told_apart(tmp_path):
+    with pytest.raises(RejectedFileError) as caught, untrusted("damaged_header"):
+        (tmp_path / "nowhere").read_bytes()
+    assert caught.value.code == "unreadable_file"
+
+
+def test_loggers_are_as_before_afterwards():
+    logger = logging.getLogger("pydicom")
+    before = (logger.propagate, logger.handlers)
+    with untrusted("damaged_header"):
+        pass
+    assert (logger.propagate, logger.handlers) == before

@@ -1,0 +1,58 @@
+import blosc2
+import numpy as np
+import pytest
+
+from medssl.errors import InputError
+from medssl.io.volume import Volume
+from medssl.library.volumes import read_volume, sweep, volume_path, write_volume
+from tests import phantoms
+
+AFFINE = phantoms.affine_ras((5, 4, 3))
+
+
+def make(dtype=np.int16, shape=(40, 50, 60)):
+    array = phantoms.phantom(AFFINE, shape).astype(dtype)
+    return Volume(array_IJK=array, affine_ras=AFFINE, modality="CT", intensity="hu")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32])
+def test_a_volume_comes_back_on_the_closest_ras_grid(dtype, tmp_path):
+    stored = write_volume(tmp_path, "key", make(dtype))
+    found = read_volume(tmp_path, "key")
+    assert found.array_IJK.dtype == dtype
+    np.testing.assert_array_equal(found.array_IJK, stored.array_IJK)
+    np.testing.assert_array_equal(found.affine_ras, stored.affine_ras)
+    assert (found.modality, found.intensity) == ("CT", "hu")
+    if dtype == np.int16:
+        assert phantoms.value_error(found.array_IJK, found.affine_ras) == 0
+    assert [p.name for p in (tmp_path / "volumes").iterdir()] == ["key.b2nd"]
+
+
+def test_the_file_can_be_read_in_parts(tmp_path):
+    stored = write_volume(tmp_path, "key", make())
+    file = blosc2.open(str(volume_path(tmp_path, "key")), mode="r")
+    np.testing.assert_array_equal(file[3:9, 4:5, 6:20], stored.array_IJK[3:9, 4:5, 6:20])
+
+
+def test_the_same_volume_gives_the_same_bytes(tmp_path):
+    for library in ("a", "b"):
+        write_volume(tmp_path / library, "key", make())
+    one, other = (volume_path(tmp_path / name, "key").read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_a_missing_volume_and_a_damaged_one_say_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="is not in the library"):
+        read_volume(tmp_path, "key")
+    write_volume(tmp_path, "key", make())
+    path = volume_path(tmp_path, "key")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="is damaged"):
+        read_volume(tmp_path, "key")
+
+
+def test_sweep_keeps_what_the_catalog_names(tmp_path):
+    for key in ("a", "b"):
+        write_volume(tmp_path, key, make())
+    sweep(tmp_path, keep={"b"})
+    assert [p.name for p in (tmp_path / "volumes").iterdir()] == ["b.b2nd"]
