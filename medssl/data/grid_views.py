@@ -18,9 +18,13 @@ Positive = Annotated[int, Field(gt=0)]
 class GridDraw:
     """Where the random crops of one sample lie, and how each crop is changed."""
 
+    region_change: CropChange
     starts_N3: NDArray[np.int64]
     random_changes: tuple[CropChange, ...]
     base_changes: tuple[CropChange, ...]
+
+
+NO_CHANGE = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
 
 
 class GridViews(ViewSpec[GridDraw]):
@@ -39,6 +43,9 @@ class GridViews(ViewSpec[GridDraw]):
     """Random crops per sample."""
     augment: AugmentConfig = AugmentConfig()
     """Changes drawn for every crop on its own; position labels are those of the unchanged box."""
+    augment_region: AugmentConfig = NO_CHANGE
+    """Changes drawn once for the region, before it is cut: all crops move together, so that a
+    small archive shows more arrangements and no crop becomes harder to place."""
 
     @property
     def crop_size(self) -> tuple[int, int, int]:
@@ -58,7 +65,9 @@ class GridViews(ViewSpec[GridDraw]):
         return a * i, b * j, c * k
 
     def draw(self, rng: np.random.Generator) -> GridDraw:
-        """Draw the positions of the random crops, then the changes of all crops."""
+        """Draw the region's change, the positions of the random crops, then all their changes."""
+        region = self.region_voxels
+        region_change = draw_change(self.augment_region, rng, square=region[0] == region[1])
         starts_N3 = random_crop_starts(rng, self.random_crops, self.grid, self.crop_size)
         square = self.crop_size[0] == self.crop_size[1]
         changes = [
@@ -66,6 +75,7 @@ class GridViews(ViewSpec[GridDraw]):
             for _ in range(self.random_crops + self.base_crops)
         ]
         return GridDraw(
+            region_change=region_change,
             starts_N3=starts_N3,
             random_changes=tuple(changes[: self.random_crops]),
             base_changes=tuple(changes[self.random_crops :]),
@@ -79,6 +89,7 @@ class GridViews(ViewSpec[GridDraw]):
         """
         if region_IJK.shape != self.region_voxels:
             raise ValueError(f"the region is {region_IJK.shape}, expected {self.region_voxels}")
+        region_IJK = apply_change(region_IJK, draw.region_change)
         base_starts_K3 = base_grid_starts(self.grid, self.crop_size)
         labels_NK = position_labels(draw.starts_N3, base_starts_K3, self.crop_size)
         views_BCIJK = [
@@ -89,8 +100,7 @@ class GridViews(ViewSpec[GridDraw]):
 
     def unchanged(self) -> Self:
         """Return the spec that cuts the same views without augmentation."""
-        never = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
-        return self.model_copy(update={"augment": never})
+        return self.model_copy(update={"augment": NO_CHANGE, "augment_region": NO_CHANGE})
 
     def _crops(
         self,

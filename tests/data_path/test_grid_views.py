@@ -1,10 +1,12 @@
 """VoCo's views: what is cut is what the labels say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from medssl.data.augment import AugmentConfig
+from medssl.data.augment import AugmentConfig, CropChange
 from medssl.data.grid_views import GridViews
 
 STILL = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
@@ -79,3 +81,34 @@ def test_a_resolved_spec_loads_back_as_itself():
 def test_an_empty_grid_is_refused():
     with pytest.raises(ValidationError, match="greater than 0"):
         GridViews(grid=(3, 0, 1))
+
+
+def test_a_changed_region_is_cut_as_if_it_had_always_looked_so(region):
+    """Labels stay true to content: boxes that share voxels before the change share them after."""
+    always = AugmentConfig(flip_probability=1, rotate_probability=0, shift_probability=0)
+    spec = views(augment=STILL, augment_region=always)
+    drawn = spec.draw(np.random.default_rng(4))
+    sample = spec.cut(region, drawn)
+    mirrored = views(augment=STILL).cut(np.flip(region), drawn_without_change(drawn))
+    for found, expected in zip(sample.views_BCIJK, mirrored.views_BCIJK, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    numbers_IJK = np.arange(region.size, dtype=np.float32).reshape(region.shape)
+    random_NCIJK, base_KCIJK = spec.cut(numbers_IJK, drawn).views_BCIJK
+    counted = [[np.isin(crop, base).mean() for base in base_KCIJK] for crop in random_NCIJK]
+    np.testing.assert_allclose(sample.geometry["position_labels_BNK"], counted, atol=1e-6)
+
+
+def drawn_without_change(drawn):
+    still = CropChange(flips=(False, False, False), quarter_turns=0, shift=0.0)
+    return dataclasses.replace(drawn, region_change=still)
+
+
+def test_unchanged_views_have_no_augmentation_left(region):
+    loud = AugmentConfig(flip_probability=1, rotate_probability=1, shift_probability=1)
+    quiet = views(augment=loud, augment_region=loud).unchanged()
+    drawn = quiet.draw(np.random.default_rng(5))
+    still = views(augment=STILL).cut(region, drawn_without_change(drawn))
+    for found, expected in zip(
+        quiet.cut(region, drawn).views_BCIJK, still.views_BCIJK, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
