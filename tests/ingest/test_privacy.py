@@ -93,7 +93,7 @@ def test_no_identifier_reaches_library_logs_or_tracking(
     config = configure(
         shipped / "dicom",
         shipped / "trouble",
-        tracking=TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        tracking=TrackingConfig(),  # its default: store and artifacts beside the library
     )
     result = ingest(config)
     assert result.summary["volumes"] >= 3
@@ -108,6 +108,7 @@ def test_no_identifier_reaches_library_logs_or_tracking(
     texts |= set(canaries["strings"]) | set(canaries["uids"])
     texts |= {path.name for path in headers if len(path.stem) >= SHORTEST}
     assert (tmp_path / "mlflow.db").is_file()
+    assert list((tmp_path / "mlartifacts").rglob("quarantine.csv"))
     assert search(tmp_path, private(config.library), texts) == []
     shown = capfd.readouterr()
     spoken = (caplog.text + shown.out + shown.err + json.dumps(result.summary)).lower()
