@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from medssl.cli.reporters import PlainReporter, RichReporter
 from medssl.runs import progress
 from medssl.runs.environment import rank
 from medssl.runs.stage import StageResult
+from medssl.runs.tracking import NO_TELEMETRY
 
 _CHATTY = (
     "PIL",
@@ -42,8 +44,9 @@ def set_up(*, verbose: bool = False, log_file: Path | None = None) -> None:
     """Show progress and logs of this process on standard error; once, at the start of a command.
 
     On a terminal they are Rich's, elsewhere plain lines; ``log_file`` gets every record as a
-    line of JSON. Only rank 0 speaks. Libraries' chatter is silenced.
+    line of JSON. Only rank 0 speaks. Libraries' chatter is silenced, and so is telemetry.
     """
+    os.environ.update(NO_TELEMETRY)  # before anything imports mlflow, as MONAI does
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)

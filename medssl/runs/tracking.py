@@ -29,6 +29,9 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _BATCH = {"metrics": 900, "params": 90, "tags": 90}
+NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+"""Environment variables that keep MLflow, and others that heed them, from reporting home."""
+
 _UNLESS_SET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -152,7 +155,7 @@ _CLIENTS: dict[str, Any] = {}
 
 def _client(uri: str) -> Any:
     """Return the client of ``uri``; one thread at a time imports mlflow or makes a database."""
-    os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
+    os.environ.update(NO_TELEMETRY)
     for variable, value in _UNLESS_SET.items():
         os.environ.setdefault(variable, value)
     with _CONNECTING:
@@ -162,8 +165,11 @@ def _client(uri: str) -> Any:
 
 
 def _connect(uri: str) -> Any:
+    from mlflow.telemetry import set_telemetry_client
     from mlflow.tracking import MlflowClient
 
+    # anew, since MONAI may have imported mlflow before telemetry was forbidden
+    set_telemetry_client()  # type: ignore[no-untyped-call]
     for chatty in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     if uri.startswith("sqlite:///"):

@@ -280,19 +280,29 @@ def test_credentials_in_the_environment_are_not_written_or_told(tmp_path, monkey
         assert "secret" not in path.read_text()
 
 
-def test_telemetry_is_off_before_mlflow_is_imported():
-    code = (
-        "import os, sys\n"
-        "from medssl.runs.tracking import _client\n"
-        "assert 'mlflow' not in sys.modules\n"
-        f"_client('{DEAD}')\n"
-        "from mlflow.telemetry.utils import is_telemetry_disabled\n"
-        "assert is_telemetry_disabled()\n"
-        "from mlflow.telemetry import get_telemetry_client\n"
-        "assert get_telemetry_client() is None\n"
-    )
-    environment = {
-        k: v for k, v in os.environ.items() if k not in {"MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"}
-    }
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+TELEMETRY = """
+import sys
+from medssl.cli.console import set_up
+from medssl.runs.tracking import _client
+if sys.argv[1] == "command line":
+    set_up()
+if sys.argv[1] == "late":
+    import mlflow
+    assert mlflow.telemetry.get_telemetry_client() is not None  # on, as it is by default
+else:
+    assert "mlflow" not in sys.modules
+    if sys.argv[1] == "library":
+        _client("http://127.0.0.1:9")
+    import mlflow
+_client("http://127.0.0.1:9")
+assert mlflow.telemetry.utils.is_telemetry_disabled()
+assert mlflow.telemetry.get_telemetry_client() is None
+"""
+
+
+@pytest.mark.parametrize("how", ["command line", "library", "late"])
+def test_telemetry_is_off(how, tmp_path):
+    decides = {"MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "PYTEST_CURRENT_TEST", "CI"}
+    environment = {k: v for k, v in os.environ.items() if k not in decides}
+    environment |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", TELEMETRY, how], check=True, env=environment, timeout=120)
