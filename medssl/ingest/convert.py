@@ -10,7 +10,7 @@ from medssl.ingest.describe import Origin, catalog_row
 from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer
-from medssl.io.dicom.read import DicomVolume, RejectedSlices, read_series
+from medssl.io.dicom.read import RejectedSlices, SeriesOutcome, read_series
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.limits import Limits
 from medssl.io.nifti import read_nifti_checked
@@ -75,17 +75,20 @@ def _convert_series(conversion: Conversion, item: DicomItem) -> ItemResult:
     volumes: list[dict[str, Any]] = []
     for outcome in read_series(item.headers, conversion.limits):
         keys = dict.fromkeys(header.file_key for header in outcome.slices)
-        if isinstance(outcome, RejectedSlices):
-            outcomes += [rejected(refs[key], outcome.error, "dicom") for key in keys]
+        try:
+            row = _store_dicom(conversion, outcome)
+        except RejectedFileError as error:
+            outcomes += [rejected(refs[key], error, "dicom") for key in keys]
             continue
-        row = _store_dicom(conversion, outcome)
         volumes.append(row)
         outcomes += [_converted(refs[key], row["volume_key"], "dicom") for key in keys]
     files = tuple(_one_per_file(outcomes))
     return ItemResult(key=item.key, signature=item.signature, files=files, volumes=tuple(volumes))
 
 
-def _store_dicom(conversion: Conversion, found: DicomVolume) -> dict[str, Any]:
+def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]:
+    if isinstance(found, RejectedSlices):
+        raise found.error
     first = found.slices[0]
     instances = sorted(f"{h.keys.instance}/{h.frame_index}" for h in found.slices)
     volume_key = conversion.pseudonymizer.volume_key(first.keys.series, *instances)
@@ -105,8 +108,7 @@ def _convert_nifti(conversion: Conversion, item: NiftiItem) -> ItemResult:
     (ref,) = item.files
     try:
         found = read_nifti_checked(ref.path, item.modality, conversion.limits)
-        with untrusted("unreadable_file"):
-            file_digest = _content_key(conversion, [ref.path])
+        file_digest = _content_key(conversion, [ref.path])
     except RejectedFileError as error:
         files = (rejected(ref, error, "nifti"),)
         return ItemResult(key=item.key, signature=item.signature, files=files, volumes=())
@@ -145,7 +147,8 @@ def _one_per_file(outcomes: Sequence[FileOutcome]) -> Iterator[FileOutcome]:
 
 def _content_key(conversion: Conversion, paths: Sequence[Path]) -> str:
     """Return a keyed digest of the files' bytes: equal for an exact copy under other names."""
-    digests = sorted(digest_file(path) for path in paths)
+    with untrusted("unreadable_file"):
+        digests = sorted(digest_file(path) for path in paths)
     return conversion.pseudonymizer.content_key(digest_json(digests))
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from medssl.config.base import Config
 from medssl.errors import FolderError
@@ -76,6 +76,12 @@ class IngestConfig(Config):
     """Processes that convert; 1 means this process, 0 one per core."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
+
+    @model_validator(mode="after")
+    def _key_lies_outside_the_library(self) -> Self:
+        if self.key_file.absolute().is_relative_to(self.library.absolute()):
+            raise ValueError("key_file must not lie in the library, which it would lay open")
+        return self
 
 
 def ingest(config: IngestConfig, *, overwrite: bool = False) -> StageResult:

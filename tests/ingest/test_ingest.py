@@ -240,11 +240,29 @@ def test_all_trouble_at_once_is_accounted_for(tmp_path, ingested):
     assert not list(Path(result.folder).rglob(".partial-*"))
 
 
+def test_a_disk_that_fails_is_a_reason_and_not_the_end(source, ingested, monkeypatch):
+    def fail(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr("medssl.ingest.convert.digest_file", fail)
+    result, files, _ = ingested(source)
+    assert result.summary["reason.unreadable_file"] == 12
+    assert not any("Input/output" in reason for reason in files["reason"])
+
+
+def test_the_key_must_not_lie_in_the_library(tmp_path):
+    with pytest.raises(ValidationError, match="must not lie in the library"):
+        IngestConfig(sources=[tmp_path], library=tmp_path, key_file=tmp_path / "private" / "key")
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"), [("(", "not a regular expression"), ("sub-(.*)", "group named patient")]
 )
 def test_a_pattern_that_cannot_work_is_a_mistake(pattern, message, tmp_path):
     with pytest.raises(ValidationError, match=message):
         IngestConfig(
-            sources=[tmp_path], library=tmp_path, key_file=tmp_path, patient_pattern=pattern
+            sources=[tmp_path],
+            library=tmp_path / "library",
+            key_file=tmp_path / "key",
+            patient_pattern=pattern,
         )
