@@ -53,13 +53,18 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        plan, summary = _plan(config, labelled)
+        plan, summary = make_plan(config, labelled)
         for member in config.members:
             summary |= train_member(plan, member, run.tracker)
         return _finish(run, config, summary)
 
 
-def _plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:
+def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:
+    """Return what the twins share, and how many cases each part has; leaves ``splits.json``.
+
+    Raises:
+        ConfigError: The patch or the split does not fit the network or the data.
+    """
     parts = split_cases(labelled.cases, config.splits)
     task: Task = config.task.build(labels=labelled.labels)
     _, encoder, _ = build_network(config, config.members[0], task)

@@ -62,12 +62,9 @@ class PretrainLoaders:
         )
         return DataLoader(
             cast(Dataset[Batch], dataset),  # what collate makes of its samples
-            batch_sampler=BatchIndices(
-                batch_size=size, total_batches=batches, start_batch=start
-            ),
+            batch_sampler=BatchIndices(batch_size=size, total_batches=batches, start_batch=start),
             collate_fn=views.collate,
             num_workers=self.loader.workers,
             multiprocessing_context="spawn" if self.loader.workers else None,
             persistent_workers=self.loader.workers > 0,
         )
-

@@ -1,6 +1,6 @@
 """Labelled volumes to training patches; every patch is a function of (seed, sample index)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -127,25 +127,13 @@ class PatchDataset(Dataset[Patch]):
         return {key: torch.as_tensor(patch[key].as_tensor()) for key in _BOTH}
 
 
-class _Remaining:
-    """The batches from ``start`` on, without a length; see ``datamodule``."""
-
-    def __init__(self, batch_size: int, batches: int, start: int) -> None:
-        self._indices = BatchIndices(
-            batch_size=batch_size, total_batches=batches, start_batch=start
-        )
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._indices)
-
-
 def patch_loader(
     dataset: PatchDataset, *, batch_size: int, batches: int, start: int, workers: int
 ) -> DataLoader[Patch]:
     """Return the batches ``start`` to ``batches`` of ``dataset``, in order."""
     return DataLoader(
         dataset,
-        batch_sampler=_Remaining(batch_size, batches, start),
+        batch_sampler=BatchIndices(batch_size=batch_size, total_batches=batches, start_batch=start),
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,

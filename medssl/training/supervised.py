@@ -68,14 +68,14 @@ class BestByValidation(lightning.Callback):
 
     def __init__(
         self,
-        path: Path,
+        folder: Path,
         volumes: Sequence[Patch],
         tracker: Tracker,
         *,
         patch_voxels: tuple[int, int, int],
         every_steps: int,
     ) -> None:
-        self.path, self.volumes, self.tracker = path, volumes, tracker
+        self.folder, self.volumes, self.tracker = folder, volumes, tracker
         self.patch_voxels, self.every_steps = patch_voxels, every_steps
         self.history: list[dict[str, float]] = []
 
@@ -105,13 +105,22 @@ class BestByValidation(lightning.Callback):
         self.history.append(row)
         self.tracker.log_metrics({k: v for k, v in row.items() if k != "step"}, step=step)
         if self.best is row:
-            with atomic_path(self.path) as partial:
+            with atomic_path(self._file(row)) as partial:
                 partial.write_bytes(save(_weights(module.network)))
+            self._drop_older()
 
     def restore_best(self, network: nn.Module) -> None:
         """Load the kept weights; without a single score the last weights stay."""
         if self.best is not None:
-            network.load_state_dict(load_file(self.path))
+            network.load_state_dict(load_file(self._file(self.best)))
+
+    def _file(self, row: dict[str, float]) -> Path:
+        return self.folder / f"best-{int(row['step']):08d}.safetensors"
+
+    def _drop_older(self) -> None:
+        # The one before stays: until the state to resume from is saved, it counts as the best.
+        for path in sorted(self.folder.glob("best-*.safetensors"))[:-2]:
+            path.unlink()
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from medssl.errors import InputError
 from medssl.models.encoders.base import Encoder
@@ -130,7 +131,7 @@ def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:
 def _fit(plan: Plan, member: Member, network: nn.Module, tracker: Tracker) -> BestByValidation:
     config, folder = plan.config, plan.config.out / member
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    done, accumulate = steps_done(checkpoint), config.engine.accumulate
+    done = steps_done(checkpoint)
     module = SupervisedModule(
         network,
         plan.task,
@@ -140,28 +141,35 @@ def _fit(plan: Plan, member: Member, network: nn.Module, tracker: Tracker) -> Be
         seed=config.seed,
     )
     best = BestByValidation(
-        checkpoint.with_name("best.safetensors"),
+        checkpoint.parent,
         plan.val,
         tracker,
         patch_voxels=config.patch_voxels,
         every_steps=config.rhythm.validate_steps,
     )
-    quiet_lightning()
-    trainer = config.engine.trainer(
-        steps=config.schedule.steps,
-        callbacks=[
-            Recorder(
-                folder / "metrics.jsonl",
-                tracker,
-                every_steps=config.rhythm.record_steps,
-                resumed_at=done,
-            ),
-            ProgressCallback(f"finetune {member}", steps=config.schedule.steps, resumed_at=done),
-            best,
-            LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
-        ],
-        clip_norm=config.optimizer.clip_norm,
-    )
+    callbacks = [
+        Recorder(
+            folder / "metrics.jsonl",
+            tracker,
+            every_steps=config.rhythm.record_steps,
+            resumed_at=done,
+        ),
+        ProgressCallback(f"finetune {member}", steps=config.schedule.steps, resumed_at=done),
+        best,
+        LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
+    ]
+    with quiet_lightning():
+        trainer = config.engine.trainer(
+            steps=config.schedule.steps, callbacks=callbacks, clip_norm=config.optimizer.clip_norm
+        )
+        loader = training_batches(plan, start=done * config.engine.accumulate)
+        trainer.fit(module, loader, ckpt_path=checkpoint if done else None, weights_only=True)
+    return best
+
+
+def training_batches(plan: Plan, *, start: int) -> DataLoader[Patch]:
+    """Return the training batches from number ``start`` on: the same ones for both twins."""
+    config = plan.config
     dataset = PatchDataset(
         plan.train,
         config.augment,
@@ -169,15 +177,13 @@ def _fit(plan: Plan, member: Member, network: nn.Module, tracker: Tracker) -> Be
         batch_size=config.patches_per_step,
         seed=config.seed,
     )
-    loader = patch_loader(
+    return patch_loader(
         dataset,
         batch_size=config.patches_per_step,
-        batches=config.schedule.steps * accumulate,
-        start=done * accumulate,
+        batches=config.schedule.steps * config.engine.accumulate,
+        start=start,
         workers=config.workers,
     )
-    trainer.fit(module, loader, ckpt_path=checkpoint if done else None, weights_only=True)
-    return best
 
 
 def _describe(plan: Plan, network_def: dict[str, Any], trained: dict[str, Any]) -> ModelDescription:

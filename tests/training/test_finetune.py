@@ -1,0 +1,173 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medssl.config.load import validate
+from medssl.errors import ConfigError, InputError
+from medssl.models.weights import load_encoder
+from medssl.runs.folder import read_json
+from medssl.training.finetune import FinetuneConfig, finetune, make_plan
+from medssl.training.labelled import read_labelled
+from medssl.training.supervised import SupervisedModule
+from medssl.training.task_model import load_task_model
+from medssl.training.twins import build_network, count_loaded, training_batches
+from tests.finetuned import config, finetuned, write_dataset, write_encoder
+
+
+@pytest.fixture
+def dataset():
+    return finetuned().parent / "balls" / "dataset.json"
+
+
+@pytest.fixture
+def encoder():
+    return finetuned().parent / "encoder"
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_both_twins_learn_and_leave_what_is_promised():
+    run = finetuned()
+    for member in ("pretrained", "scratch"):
+        best = max(read_json(run / member / "validation.json"), key=lambda row: row["val/dice"])
+        assert best["val/dice"] > 0.8
+        about = load_task_model(run / member).description
+        assert about.training["best"] == best
+        for name in ("model.safetensors", "model.json", "curves.png", "checkpoints/last.ckpt"):
+            assert (run / member / name).is_file()
+    summary = read_json(run / "manifest.json")["summary"]
+    assert summary["train_cases"] == 3
+    assert summary["test_cases"] == 3
+    assert set(read_json(run / "splits.json")["cases"]) == {"train", "val", "test"}
+
+
+def test_the_encoder_is_loaded_whole_and_counted():
+    summary = read_json(finetuned() / "manifest.json")["summary"]
+    encoder, _ = load_encoder(finetuned().parent / "encoder")
+    assert summary["encoder_tensors_loaded"] == len(encoder.state_dict())
+    assert summary["encoder_tensors_unused"] == 0
+
+
+def test_twins_share_everything_but_the_encoders_first_weights(tmp_path, dataset, encoder):
+    settings = config(dataset, tmp_path, encoder_from=encoder)
+    plan, _ = make_plan(settings, read_labelled(dataset))
+    pretrained, loaded, definition = build_network(settings, "pretrained", plan.task)
+    scratch, _, same_definition = build_network(settings, "scratch", plan.task)
+    assert definition == same_definition
+    assert count_loaded(loaded, pretrained)["encoder_tensors_loaded"] > 0
+    mine, theirs = pretrained.state_dict(), scratch.state_dict()
+    assert mine.keys() == theirs.keys()
+    differing = {name for name in mine if not torch.equal(mine[name], theirs[name])}
+    assert differing
+    assert all(name.startswith("encoder.") for name in differing)
+    drawn = {name for name in mine if name.startswith("encoder.") and mine[name].ndim > 1}
+    assert differing == drawn  # normalisation weights begin as ones and zeros in both
+    for one, other in zip(
+        training_batches(plan, start=0), training_batches(plan, start=0), strict=True
+    ):
+        assert torch.equal(one["image"], other["image"])
+        assert torch.equal(one["label"], other["label"])
+
+
+def test_the_pretrained_twin_begins_with_the_encoders_weights(tmp_path, dataset, encoder):
+    settings = config(dataset, tmp_path, encoder_from=encoder)
+    plan, _ = make_plan(settings, read_labelled(dataset))
+    network, _, _ = build_network(settings, "pretrained", plan.task)
+    stored, _ = load_encoder(encoder)
+    state = network.state_dict()
+    for name, value in stored.state_dict().items():
+        assert torch.equal(state[f"encoder.{name.removeprefix('net.')}"], value)
+
+
+def test_batches_from_the_middle_are_those_of_the_whole(tmp_path, dataset, encoder):
+    plan, _ = make_plan(config(dataset, tmp_path, encoder_from=encoder), read_labelled(dataset))
+    whole = [batch["image"] for batch in training_batches(plan, start=0)]
+    rest = [batch["image"] for batch in training_batches(plan, start=20)]
+    assert len(whole) == 24
+    assert all(torch.equal(a, b) for a, b in zip(whole[20:], rest, strict=True))
+
+
+@pytest.mark.parametrize(("member", "batch"), [("pretrained", 11), ("scratch", 21)])
+def test_an_interrupted_run_ends_with_the_same_bits(
+    tmp_path, dataset, encoder, monkeypatch, member, batch
+):
+    settings = config(dataset, tmp_path / "run", encoder_from=encoder)
+    seed_batch, calls = SupervisedModule.on_train_batch_start, []
+
+    def interrupted(self, batch_data, batch_idx):
+        calls.append(batch_idx)
+        if calls.count(batch) == ["pretrained", "scratch"].index(member) + 1:
+            raise ConnectionAbortedError("the power went")
+        return seed_batch(self, batch_data, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SupervisedModule, "on_train_batch_start", interrupted)
+        with pytest.raises(ConnectionAbortedError):
+            finetune(settings)
+    assert not (tmp_path / "run" / member / "model.json").exists()
+    finetune(settings)
+    for twin in ("pretrained", "scratch"):
+        resumed, whole = weights(tmp_path / "run" / twin), weights(finetuned() / twin)
+        assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+        history = read_json(tmp_path / "run" / twin / "validation.json")
+        assert history == read_json(finetuned() / twin / "validation.json")
+
+
+def test_a_finished_run_is_handed_back(dataset, encoder):
+    result = finetune(config(dataset, finetuned(), encoder_from=encoder))
+    assert result.skipped
+
+
+def test_without_an_encoder_there_is_one_model(tmp_path, dataset):
+    settings = config(
+        dataset,
+        tmp_path / "run",
+        encoder={"name": "segresnet", "width": 4, "blocks": (1, 1)},
+        schedule={"steps": 2, "warmup_steps": 0},
+    )
+    finetune(settings)
+    assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == {"scratch"}
+
+
+def test_what_does_not_fit_is_explained_before_anything_is_trained(tmp_path, dataset, encoder):
+    with pytest.raises(ConfigError, match=r"one voxel spans 4\n  hint: make every size a multiple"):
+        finetune(config(dataset, tmp_path / "a", encoder_from=encoder, patch_voxels=(16, 18, 16)))
+    with pytest.raises(ConfigError, match="not both and not neither"):
+        validate(
+            FinetuneConfig,
+            {"dataset": "x", "out": "y", "preprocessing": {"intensity": {"name": "mr"}}},
+            where="test",
+        )
+    broken = write_encoder(tmp_path / "encoder", width=4)
+    about = json.loads((broken / "encoder.json").read_text())
+    about["encoder"]["width"] = 8
+    (broken / "encoder.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="encoder"):
+        finetune(config(dataset, tmp_path / "b", encoder_from=broken))
+    with pytest.raises(InputError, match="no such file"):
+        finetune(config(tmp_path / "dataset.json", tmp_path / "c", encoder_from=encoder))
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_encoder_that_is_not_in_the_network_is_refused(encoder):
+    one, _ = load_encoder(encoder)
+    other, _ = load_encoder(encoder)
+    network, _ = other.segmenter(3)
+    with pytest.raises(InputError, match="21 of the encoder's 21 tensors are not part"):
+        count_loaded(one, network)
+
+
+def test_a_data_set_without_test_cases_trains(tmp_path):
+    dataset = write_dataset(tmp_path / "balls", cases=3)
+    settings = config(
+        dataset,
+        tmp_path / "run",
+        encoder={"name": "segresnet", "width": 4, "blocks": (1, 1)},
+        splits={"test": 0.0, "val": 0.3},
+        schedule={"steps": 2, "warmup_steps": 0},
+    )
+    assert finetune(settings).summary["test_cases"] == 0
