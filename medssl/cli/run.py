@@ -108,13 +108,13 @@ def user_errors_explained() -> Iterator[None]:
         yield
     except MedSSLError as error:
         _tell(f"medssl: {error}")
-        raise typer.Exit(1) from None
+        raise SystemExit(1) from None
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not signals:
             raise
         _tell("\nInterrupted. To continue where it stopped, run the same command again.")
         terminated = signal.SIGTERM in signals
-        raise typer.Exit(_TERMINATED if terminated else _INTERRUPTED) from None
+        raise SystemExit(_TERMINATED if terminated else _INTERRUPTED) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
