@@ -10,6 +10,9 @@ from pydicom.config import disable_value_validation
 from medssl.errors import RejectedFileError
 from medssl.io.reasons import reject
 
+_RUST_PANIC = "pyo3_runtime"
+"""A decoder written in Rust that runs past an array raises what is no Exception."""
+
 _TALKATIVE = ("pydicom", "nibabel", "pylibjpeg", "openjpeg", "libjpeg")
 
 
@@ -31,8 +34,10 @@ def untrusted(code: str) -> Iterator[None]:
             raise
         except OSError as error:
             raise reject("unreadable_file" if error.errno is not None else code) from None
-        except Exception:  # noqa: BLE001  a damaged file makes a parser raise anything at all
-            raise reject(code) from None
+        except BaseException as error:  # a damaged file makes a parser raise anything at all
+            if isinstance(error, Exception) or type(error).__module__ == _RUST_PANIC:
+                raise reject(code) from None
+            raise
 
 
 @contextmanager

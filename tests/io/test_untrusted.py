@@ -35,3 +35,13 @@ def test_loggers_are_as_before_afterwards():
     with untrusted("damaged_header"):
         pass
     assert (logger.propagate, logger.handlers) == before
+
+
+def test_a_panic_is_a_failure_and_an_interrupt_is_not():
+    class PanicException(BaseException):
+        __module__ = "pyo3_runtime"
+
+    with pytest.raises(RejectedFileError), untrusted("undecodable_pixels"):
+        raise PanicException
+    with pytest.raises(KeyboardInterrupt), untrusted("undecodable_pixels"):
+        raise KeyboardInterrupt

@@ -46,8 +46,9 @@ def stack_affine(slices: Sequence[SliceHeader], limits: Limits) -> Float64Array:
         RejectedFileError: when the slices are too few, or no regular rectangular stack.
     """
     planes = [header.plane for header in slices if header.plane is not None]
-    if len(planes) < limits.least_slices:
-        raise reject("too_few_slices", count=len(planes), least=limits.least_slices)
+    least = max(limits.least_slices, 2)  # one slice has no distance to the next
+    if len(planes) < least:
+        raise reject("too_few_slices", count=len(planes), least=least)
     _refuse_mixtures(slices, planes)
     _refuse_tilt(planes)
     _refuse_uneven(planes)
