@@ -40,9 +40,10 @@ def main(arguments: Sequence[str]) -> None:
             f"Took {duration(time.monotonic() - started_s)}. The same command continues or skips.",
         )
         if config.tracking.enabled:
-            uri = destination(config.tracking, config.work / "stage").shown
-            say("", "All runs, with curves, figures and settings:", "")
-            say(f"  mlflow ui --backend-store-uri {uri}")
+            mlflow = near(Path(sys.executable).with_name("mlflow"))
+            store = destination(config.tracking, config.work / "stage").shown
+            say("", "All runs, with their settings, curves and figures:")
+            say(f"  {mlflow} ui --backend-store-uri {store}")
 
 
 if __name__ == "__main__":

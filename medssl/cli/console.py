@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from medssl.cli.redaction import Redaction
 from medssl.cli.reporters import PlainReporter, RichReporter
@@ -37,7 +36,6 @@ _CHATTY = (
     "pydicom",
     "urllib3",
 )
-_INDENT = "  "
 
 
 def set_up(*, verbose: bool = False, log_file: Path | None = None) -> None:
@@ -109,32 +107,26 @@ def say(*lines: str) -> None:
 
 def summarise(results: Sequence[StageResult], *, extra: Iterable[str] = ()) -> None:
     """Print what was done, in numbers, and where to look."""
-    console = Console(highlight=False, soft_wrap=True)
     for result in results:
         done = "already done, nothing to do" if result.skipped else "done"
-        console.print(f"\n[bold]{result.stage}[/bold]: {done}")
-        if result.summary:
-            console.print(_grid((key, _in_words(value)) for key, value in result.summary.items()))
+        say("", f"{result.stage}: {done}")
+        say(*_aligned((name, _in_words(value)) for name, value in result.summary.items()))
+    several = len(results) > 1
     rows = [
-        (
-            f"{label}" if len(results) == 1 else f"{result.stage}: {label}",
-            near(result.folder / path),
-        )
+        (f"{result.stage}: {label}" if several else label, near(result.folder / path))
         for result in results
         for label, path in result.look_at.items()
     ]
     if rows:
-        console.print("\n[bold]Look at[/bold]")
-        console.print(_grid(rows))
-    for line in extra:
-        console.print(line, markup=False)
+        say("", "Look at", *_aligned(rows))
+    say(*extra)
 
 
-def _grid(rows: Iterable[tuple[str, str]]) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for label, value in rows:
-        grid.add_row(_INDENT + label, value)
-    return grid
+def _aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Return indented lines whose second column starts at one place; nothing is ever cut off."""
+    rows = list(rows)
+    width = max((len(label) for label, _ in rows), default=0)
+    return [f"  {label:<{width}}  {value}" for label, value in rows]
 
 
 def near(path: Path) -> str:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -69,46 +70,59 @@ class RichReporter:
                     self._display = None
 
 
+@dataclass
+class _Seen:
+    """When things happened to a task, in seconds."""
+
+    started_s: float
+    told_s: float
+    first_s: float = 0.0
+    first_done: int = 0
+
+
 class PlainReporter:
     """A line every few seconds, for log files and pipes."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._lock = threading.Lock()
-        self._started_s: dict[int, float] = {}
-        self._told_s: dict[int, float] = {}
+        self._seen: dict[int, _Seen] = {}
 
     def started(self, task: Task) -> None:
         """Remember when; nothing is said about what ends within seconds."""
-        self._started_s[id(task)] = self._told_s[id(task)] = time.monotonic()
+        now_s = time.monotonic()
+        self._seen[id(task)] = _Seen(now_s, now_s)
 
     def advanced(self, task: Task) -> None:
         """Say how far it is, unless something was said a moment ago."""
-        now_s, key = time.monotonic(), id(task)
+        now_s = time.monotonic()
         with self._lock:
-            if now_s - self._told_s.get(key, now_s) < _EVERY_S:
+            seen = self._seen.get(id(task))
+            if seen is None:
                 return
-            self._told_s[key] = now_s
-        self._write(describe(task, now_s - self._started_s[key]))
+            if not seen.first_s:  # the first unit also pays for starting workers and the like
+                seen.first_s, seen.first_done = now_s, task.done
+            if now_s - seen.told_s < _EVERY_S:
+                return
+            seen.told_s = now_s
+        units = task.done - seen.first_done
+        self._write(describe(task, (now_s - seen.first_s) / units if units else None))
 
     def finished(self, task: Task) -> None:
         """Say how long it took, if progress was shown."""
-        started_s = self._started_s.pop(id(task), None)
-        told_s = self._told_s.pop(id(task), None)
-        if started_s is not None and told_s != started_s:
-            spent_s = time.monotonic() - started_s
+        seen = self._seen.pop(id(task), None)
+        if seen is not None and seen.told_s != seen.started_s:
+            spent_s = time.monotonic() - seen.started_s
             self._write(f"{task.description}: {_count(task)} in {duration(spent_s)}")
 
 
-def describe(task: Task, spent_s: float) -> str:
-    """Return one line: percent, count, time left, note."""
+def describe(task: Task, unit_s: float | None) -> str:
+    """Return one line: percent, count, time left at ``unit_s`` seconds per unit, note."""
     parts = [_count(task)]
-    here = task.done - task.started_at
     if task.total:
         parts[0] = f"{100 * task.done / task.total:3.0f} % ({parts[0]})"
-        if here > 0:
-            left_s = spent_s / here * max(task.total - task.done, 0)
-            parts.append(f"about {duration(left_s)} left")
+        if unit_s is not None:
+            parts.append(f"about {duration(unit_s * max(task.total - task.done, 0))} left")
     parts += [task.note] if task.note else []
     return f"{task.description}: {', '.join(parts)}"
 

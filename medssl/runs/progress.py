@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -16,11 +16,6 @@ class Task:
     total: int | None
     done: int = 0
     note: str = ""
-    started_at: int = field(init=False)
-    """Units done before this process began, so that a resumed task's ETA is right."""
-
-    def __post_init__(self) -> None:
-        self.started_at = self.done
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count ``n`` more units as done; ``note`` is a short text shown beside the bar."""

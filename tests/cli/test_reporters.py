@@ -40,10 +40,17 @@ def test_a_short_task_says_nothing(clock):
     assert lines == []
 
 
-def test_time_left_counts_only_what_this_process_did():
-    task = Task("x", 100, done=50)
-    task.done = 60
-    assert describe(task, 10) == "x:  60 % (60 of 100), about 40 s left"
+def test_time_left_is_that_of_later_units_and_of_this_process(clock):
+    lines: list[str] = []
+    progress.install(PlainReporter(lines.append))
+    with progress.task("x", 100, done=50) as task:
+        clock.now += 60  # workers start, packages are imported
+        task.advance()
+        for _ in range(4):
+            clock.now += 2
+            task.advance()
+    assert lines[0] == "x:  51 % (51 of 100)"
+    assert lines[1] == "x:  54 % (54 of 100), about 1 min 32 s left"
 
 
 def test_a_task_of_unknown_length_counts():

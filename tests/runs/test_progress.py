@@ -51,7 +51,6 @@ def test_a_resumed_task_starts_where_it_was(recorder):
     with progress.task("steps", 10, done=4) as task:
         task.advance(2, note="loss 0.5")
         task.advance()
-    assert task.started_at == 4
     assert recorder.seen == [
         ("started", "steps", 10, 4),
         ("advanced", 6, "loss 0.5"),
