@@ -73,6 +73,7 @@ def config(dataset, out, **changes):
         "dataset": dataset,
         "out": out,
         "preprocessing": {"spacing_mm": (1, 1, 1), "intensity": {"name": "mr"}},
+        "task": {"name": "segmentation", "overlap": 0.25},
         "patch_voxels": (16, 16, 16),
         "splits": {"test": 0.35, "val": 0.2},
         "schedule": {"steps": 24, "warmup_steps": 2},

@@ -73,22 +73,28 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def check_expressions(config: Any) -> None:
-    """Raise VerificationError if an expression uses a name that is not MONAI's or torch's."""
-    for text in _strings(config):
+    """Raise VerificationError if the bundle names anything that is not MONAI's or torch's."""
+    for key, text in _strings(config):
+        strange = set()
         if text.startswith("$"):
-            tree = ast.parse(_REFERENCE.sub("reference_", text[1:]), mode="eval")
-            names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-            own = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {
-                node.target.id
-                for node in ast.walk(tree)
-                if isinstance(node, ast.comprehension) and isinstance(node.target, ast.Name)
-            }
-            strange = names - own - _ROOTS - _BUILTINS - {"reference_"}
-            if strange:
-                raise VerificationError(
-                    f"the bundle's expression {text!r} uses {', '.join(sorted(strange))}",
-                    hint=REPORT,
-                )
+            strange = _foreign_names(text[1:])
+        elif key == "_target_" and "." in text and text.partition(".")[0] not in _ROOTS:
+            strange = {text}
+        if strange:
+            raise VerificationError(
+                f"the bundle's {text!r} reaches for {', '.join(sorted(strange))}", hint=REPORT
+            )
+
+
+def _foreign_names(expression: str) -> set[str]:
+    """Return the names an expression uses that are neither its own nor allowed."""
+    nodes = list(ast.walk(ast.parse(_REFERENCE.sub("reference_", expression), mode="eval")))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    loops = [node.target for node in nodes if isinstance(node, ast.comprehension)]
+    own = {target.id for target in loops if isinstance(target, ast.Name)}
+    private = {n.attr for n in nodes if isinstance(n, ast.Attribute) and n.attr.startswith("_")}
+    hidden = {"a lambda" for node in nodes if isinstance(node, ast.Lambda)}
+    return (used - own - _ROOTS - _BUILTINS - {"reference_"}) | private | hidden
 
 
 def oblique_phantom(
@@ -201,12 +207,13 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _strings(tree: Any) -> Iterator[str]:
+def _strings(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every string of a JSON tree, with the key it stands under."""
     if isinstance(tree, str):
-        yield tree
+        yield key, tree
     elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _strings(value)
+        for name, value in tree.items():
+            yield from _strings(value, name)
     elif isinstance(tree, list | tuple):
         for value in tree:
-            yield from _strings(value)
+            yield from _strings(value, key)

@@ -24,5 +24,5 @@ def test_no_patient_is_in_two_parts_and_no_case_is_lost(patients, test, val, see
     patient = {case.case_key: case.patient_key for case in cases}
     owners = [{patient[key] for key in keys} for keys in parts.values()]
     assert sum(len(owner) for owner in owners) == len(set().union(*owners))
-    assert sorted(sum(parts.values(), [])) == sorted(patient)
+    assert sorted(key for keys in parts.values() for key in keys) == sorted(patient)
     assert all(owners[:2])

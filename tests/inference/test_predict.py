@@ -1,0 +1,117 @@
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from medssl.config.load import validate
+from medssl.errors import ConfigError, InputError
+from medssl.inference.predict import PredictConfig, predict
+from medssl.io.dicom.read import read_dicom_folder
+from medssl.io.nifti import write_nifti
+from tests.finetuned import affine, finetuned, phantom
+
+
+def config(out, *inputs, **changes):
+    return PredictConfig(
+        model=finetuned() / "pretrained",
+        inputs=inputs,
+        out=out,
+        tracking={"enabled": False},
+        **changes,
+    )
+
+
+def rows(out):
+    with (out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_nifti_gets_a_mask_with_its_own_shape_and_affine(tmp_path):
+    scan = finetuned().parent / "balls" / "imagesTr" / "ball_0.nii.gz"
+    predict(config(tmp_path / "out", scan))
+    image, mask = nibabel.load(scan), nibabel.load(tmp_path / "out" / "ball_0_seg.nii.gz")
+    assert mask.shape == image.shape
+    assert np.array_equal(mask.affine, image.affine)
+    assert mask.get_data_dtype() == np.uint8
+    (row,) = rows(tmp_path / "out")
+    counts = np.bincount(np.asarray(mask.dataobj).ravel(), minlength=3)
+    assert row["volume_ml"] == f"shell {counts[1] / 1000:.3f}; kernel {counts[2] / 1000:.3f}"
+    assert (tmp_path / "out" / row["overlay"]).is_file()
+
+
+def test_a_dicom_folder_gets_masks_on_the_grid_of_its_series(tmp_path, shipped):
+    folder = next(path for path in (shipped / "dicom").iterdir() if path.name.startswith("mr_"))
+    predict(config(tmp_path / "out", folder))
+    volumes = [found.volume for found in read_dicom_folder(folder)]
+    masks = sorted((tmp_path / "out").glob("*_seg.nii.gz"))
+    assert len(masks) == len(volumes)
+    for volume, path in zip(volumes, masks, strict=True):
+        mask = nibabel.load(path)
+        assert path.name.startswith("dicom_001")
+        assert mask.shape == volume.shape
+        assert np.allclose(mask.affine, volume.affine_ras, atol=1e-4)
+
+
+def test_bad_inputs_become_rows_with_reasons_and_the_run_goes_on(tmp_path, shipped):
+    good = finetuned().parent / "balls" / "imagesTr" / "ball_1.nii.gz"
+    cut = tmp_path / "cut.nii.gz"
+    cut.write_bytes(good.read_bytes()[:500])
+    flat = tmp_path / "flat.nii.gz"
+    write_nifti(np.zeros((9, 9, 9), np.int16), affine(), flat)
+    (tmp_path / "note.txt").write_text("no scan")
+    (tmp_path / "empty").mkdir()
+    ct = next(path for path in (shipped / "dicom").iterdir() if path.name.startswith("ct_"))
+    given = [cut, tmp_path / "gone.nii", flat, tmp_path / "note.txt", tmp_path / "empty", ct, good]
+    result = predict(config(tmp_path / "out", *given))
+    found = rows(tmp_path / "out")
+    assert [row["reason_code"] for row in found] == [
+        "truncated_file", "missing", "constant", "unknown_format", "no_volume", "other_modality",
+        "",
+    ]  # fmt: skip
+    assert all(row["reason"] for row in found[:-1])
+    assert result.summary["inputs"] == 7
+    assert result.summary["predicted"] == 1
+    assert result.summary["refused"] == 6
+    assert "missing (1)" in result.summary["refused_because"]
+    assert str(tmp_path) not in (tmp_path / "out" / "predictions.csv").read_text()
+    assert not list((tmp_path / "out").rglob(".partial*"))
+
+
+def test_what_leaves_this_machine_names_no_input(tmp_path):
+    scan = tmp_path / "DOE_JANE.nii.gz"
+    write_nifti(phantom(3)[0], affine(), scan)
+    result = predict(config(tmp_path / "out", scan))
+    manifest = (tmp_path / "out" / "manifest.json").read_text()
+    sent = [tmp_path / "out" / path for path in result.look_at.values()]
+    assert "DOE" not in manifest + json.dumps(result.summary) + json.dumps(result.look_at)
+    assert [path.name for path in sent if path.is_file()] == ["overlays.png"]
+
+
+def test_a_folder_of_nifti_files_is_every_one_of_them_and_equal_names_stay_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_nifti(phantom(1)[0], affine(), tmp_path / name / "scan.nii.gz")
+    write_nifti(phantom(2)[0], affine(), tmp_path / "a" / "other.nii")
+    result = predict(config(tmp_path / "out", tmp_path / "a", tmp_path / "b"))
+    assert result.summary["predicted"] == 3
+    assert {row["mask"] for row in rows(tmp_path / "out")} == {
+        "other_seg.nii.gz", "scan_seg.nii.gz", "scan_2_seg.nii.gz",
+    }  # fmt: skip
+
+
+def test_the_same_again_is_handed_back_and_a_changed_scan_is_not(tmp_path):
+    scan = tmp_path / "scan.nii.gz"
+    write_nifti(phantom(1)[0], affine(), scan)
+    assert not predict(config(tmp_path / "out", scan)).skipped
+    assert predict(config(tmp_path / "out", scan)).skipped
+    write_nifti(phantom(2)[0], affine(), scan)
+    assert not predict(config(tmp_path / "out", scan), overwrite=True).skipped
+
+
+def test_a_folder_without_a_model_and_no_inputs_are_explained(tmp_path):
+    with pytest.raises(InputError, match="not a task model"):
+        predict(PredictConfig(model=tmp_path, inputs=(tmp_path,), out=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="inputs"):
+        validate(PredictConfig, {"model": "m", "inputs": [], "out": "o"}, where="test")
