@@ -178,12 +178,21 @@ def near_duplicates(config: CurateConfig, rows: Sequence[CatalogRow]) -> list[Ed
 
 
 def draw_splits(config: SplitConfig, decisions: Decisions) -> None:
-    """Divide the kept volumes; every edge counts, and so does every dropped volume's patient."""
+    """Divide the kept volumes; every edge counts, and so does every dropped volume's patient.
+
+    A group takes its place in line by its voxels, not by a pseudonym: the same scans are divided
+    alike under any key.
+    """
     patient_of = {key: str(row["patient_key"]) for key, row in decisions.rows.items()}
     edges = [edge.volumes for edge in decisions.edges]
     decisions.group = group_volumes(patient_of, edges)
     modality_of = {key: str(decisions.rows[key]["modality"]) for key in decisions.kept}
-    decisions.split = assign_splits(decisions.group, modality_of, config)
+    content_of: dict[str, str] = {}
+    for key in decisions.kept:
+        group, digest = decisions.group[key], str(decisions.rows[key]["voxel_digest"])
+        content_of[group] = min(digest, content_of.get(group, digest))
+    by_content = {key: content_of[decisions.group[key]] for key in decisions.kept}
+    decisions.split = assign_splits(by_content, modality_of, config)
     assert_no_leak(decisions.split, patient_of, edges)
 
 

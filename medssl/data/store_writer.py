@@ -72,7 +72,8 @@ def finished_entry(store: Path, volume_key: str) -> StoreEntry | None:
 
 def write_index(store: Path, entries: Iterable[StoreEntry], spacing_mm: Sequence[float]) -> str:
     """Make a folder of volumes a store, and return its digest."""
-    rows = sorted(entries, key=lambda entry: entry.volume_key)
+    # by content, so that the order of training does not depend on the key of the pseudonyms
+    rows = sorted(entries, key=lambda entry: (entry.content_digest, entry.volume_key))
     (store / VOLUMES).mkdir(parents=True, exist_ok=True)
     with atomic_path(store / ENTRIES) as unfinished:
         table = pa.Table.from_pylist([entry.model_dump(mode="json") for entry in rows])

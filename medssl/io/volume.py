@@ -20,8 +20,8 @@ class Volume:
 
     Attributes:
         array_IJK: voxels, in the integer type they were stored with, or float32.
-        affine_ras: (4, 4) float64, from voxel index to millimetres, RAS+ (x to the patient's
-            right is negative, y to the front and z to the head are positive).
+        affine_ras: (4, 4) float64, from voxel index to millimetres, RAS+: x grows to the patient's
+            right, y to the front and z to the head.
         modality: "CT", "MR", "PT" or "unknown".
         intensity: "hu" only when the numbers are known to be Hounsfield units.
 

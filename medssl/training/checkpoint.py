@@ -32,7 +32,7 @@ class LastCheckpoint(lightning.Callback):
         self._saved_at = trainer.global_step
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(temporary, weights_only=False)  # the optimiser too
 
 
 def steps_done(path: Path) -> int:

@@ -150,6 +150,24 @@ def test_nothing_depends_on_the_order_of_the_catalog(planted, monkeypatch):
         assert again == first
 
 
+def test_another_key_of_the_pseudonyms_divides_the_same_scans_alike(tmp_path):
+    people = {f"v{n}": (blobs(n), f"person {n // 2}") for n in range(1, 9)}
+    found = []
+    for seed in (0, 1):
+        order = np.random.default_rng(seed).permutation(100).tolist()
+        renamed = {f"{order[n]:02d}": scan for n, scan in enumerate(people.values())}
+        scans = {
+            key: Scan(volume, f"{order[int(person.split()[1])]:02d}")
+            for key, (volume, person) in renamed.items()
+        }
+        library = write_library(tmp_path / f"lib{seed}", scans)
+        split_of = decide(curate_config(library, splits={"val": 0.4, "test": 0.0})).split
+        names = dict(zip(renamed, people, strict=True))
+        found.append({names[key]: split for key, split in split_of.items()})
+    assert found[0] == found[1]
+    assert set(found[0].values()) == {"train", "val"}
+
+
 def test_workers_change_nothing(planted, monkeypatch):
     monkeypatch.setattr("medssl.curation.curate.FEW_PAIRS", 0)
     alone, together = (decide(curate_config(planted, workers=n)) for n in (1, 2))
