@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from medssl.config.base import Config
+from medssl.runs.manifest import FILE
 
 
 class TrackingConfig(Config):
@@ -57,7 +58,13 @@ def destination(config: TrackingConfig, folder: Path) -> Destination:
     uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return Destination(uri, config.experiment, None)
-    beside = Path(folder).resolve().parent
+    beside = _working_area(Path(folder).resolve())
     return Destination(
         f"sqlite:///{beside / 'mlflow.db'}", config.experiment, (beside / "mlartifacts").as_uri()
     )
+
+
+def _working_area(folder: Path) -> Path:
+    """Return the folder beside whose stages ``folder`` belongs: a selection lies in a library."""
+    inside = [parent for parent in folder.parents if (parent / FILE).is_file()]
+    return (inside[-1] if inside else folder).parent

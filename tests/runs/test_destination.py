@@ -17,3 +17,12 @@ def test_the_store_is_the_config_then_the_environment_then_beside_the_run(tmp_pa
 def test_credentials_in_a_config_are_refused():
     with pytest.raises(ValidationError, match="should not hold a user name or password"):
         TrackingConfig(uri="postgresql://anna:secret@db/mlflow")
+
+
+def test_a_stage_inside_another_s_folder_is_recorded_where_that_one_is(tmp_path):
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "manifest.json").write_text("{}")
+    of_library = destination(TrackingConfig(), library)
+    assert destination(TrackingConfig(), library / "selections" / "main") == of_library
+    assert of_library.uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
