@@ -19,7 +19,7 @@ def draw_curves(
         panels: Title of a panel -> names of the numbers drawn in it. A name that ends in
             ``_constant`` is a bound, drawn dashed; names that were never recorded are left out.
     """
-    figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(5 * len(panels), 4.4), layout="constrained")
     for axes, (title, names) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
@@ -31,6 +31,8 @@ def draw_curves(
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize=8)
+            axes.legend(
+                loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7, frameon=False
+            )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
