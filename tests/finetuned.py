@@ -63,7 +63,8 @@ def write_encoder(folder, seed=7, **config):
     """Write an encoder folder as a pretraining leaves it, with weights of its own."""
     torch.manual_seed(seed)
     encoder = SegResNetEncoder.Config(**{"width": 4, "blocks": (1, 1, 1), **config}).build()
-    save_encoder(folder, encoder, spacing_mm=[1, 1, 1], intensity={"name": "mr"})
+    about = {"mr": {"name": "mr"}}
+    save_encoder(folder, encoder, spacing_mm=[1, 1, 1], intensity=about)
     return folder
 
 

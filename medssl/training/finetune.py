@@ -5,10 +5,10 @@ order, the number of steps and the decoder's first weights; only the encoder's f
 differ, so a difference in the result comes from pretraining.
 """
 
+import logging
 from typing import Any
 
 from medssl.errors import ConfigError
-from medssl.models.encoders.base import Encoder
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
 from medssl.models.weights import load_encoder
 from medssl.runs.digest import digest_file
@@ -23,6 +23,8 @@ from medssl.training.task_model import WEIGHTS
 from medssl.training.twins import Plan, build_network, train_member
 
 __all__ = ["FinetuneConfig", "finetune"]
+
+_log = logging.getLogger(__name__)
 
 
 def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
@@ -41,8 +43,10 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
     labelled = read_labelled(config.dataset)
     inputs = {"dataset": labelled.digest}
     if config.encoder_from is not None:
-        load_encoder(config.encoder_from)  # says what is wrong with it before anything is left
+        _, about = load_encoder(config.encoder_from)
+        _warn_of_other_intensities(config, about)
         inputs["encoder"] = digest_file(config.encoder_from / ENCODER_WEIGHTS)
+    check_fit(config, labelled)  # before anything is left
     with open_stage(
         "finetune",
         config.out,
@@ -59,16 +63,25 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
         return _finish(run, config, summary)
 
 
-def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:
-    """Return what the twins share, and how many cases each part has; leaves ``splits.json``.
+def check_fit(config: FinetuneConfig, labelled: LabelledSet) -> None:
+    """Raise ConfigError unless the split fits the data and the patch fits the network."""
+    split_cases(labelled.cases, config.splits)
+    task: Task = config.task.build(labels=labelled.labels)
+    _, encoder, _ = build_network(config, config.members[0], task)
+    factor = max(encoder.strides)
+    if any(size % factor for size in config.patch_voxels):
+        raise ConfigError(
+            f"patch_voxels is {list(config.patch_voxels)}, but this encoder halves its input "
+            f"until one voxel spans {factor}",
+            hint=f"make every size a multiple of {factor}",
+        )
 
-    Raises:
-        ConfigError: The patch or the split does not fit the network or the data.
-    """
+
+def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:
+    """Return what the twins share, and how many cases each part has; leaves ``splits.json``."""
     parts = split_cases(labelled.cases, config.splits)
     task: Task = config.task.build(labels=labelled.labels)
     _, encoder, _ = build_network(config, config.members[0], task)
-    _check_patch(config, encoder)
     write_json(
         config.out / "splits.json",
         {"dataset": labelled.name, "digest": labelled.digest, "cases": parts},
@@ -93,14 +106,14 @@ def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict
     return plan, {f"{part}_cases": len(keys) for part, keys in parts.items()}
 
 
-def _check_patch(config: FinetuneConfig, encoder: Encoder) -> None:
-    factor = max(encoder.strides)
-    if any(size % factor for size in config.patch_voxels):
-        raise ConfigError(
-            f"patch_voxels is {list(config.patch_voxels)}, but this encoder halves its input "
-            f"until one voxel spans {factor}",
-            hint=f"make every size a multiple of {factor}",
-        )
+def _warn_of_other_intensities(config: FinetuneConfig, about: dict[str, Any]) -> None:
+    wanted = config.preprocessing.intensity.model_dump(mode="json")
+    trained = about.get("intensity", {}).get(wanted["name"])
+    if trained is not None and trained != wanted:
+        _log.warning(
+            "The encoder was pretrained with the intensities %s, this finetuning uses %s: its "
+            "features may not mean much.", trained, wanted,
+        )  # fmt: skip
 
 
 def _finish(run: StageRun, config: FinetuneConfig, summary: dict[str, Any]) -> StageResult:

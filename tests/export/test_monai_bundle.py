@@ -201,3 +201,5 @@ def test_a_model_without_its_data_needs_a_scan_to_verify_on(tmp_path):
     gone = options | {"verify_on": tmp_path / "gone.nii.gz"}
     with pytest.raises(InputError, match="no such file to verify"):
         export(config(tmp_path / "c", run=copy, format=gone))
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "c").exists()

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -150,7 +151,26 @@ def test_what_does_not_fit_is_explained_before_anything_is_trained(tmp_path, dat
         finetune(config(dataset, tmp_path / "b", encoder_from=broken))
     with pytest.raises(InputError, match="no such file"):
         finetune(config(tmp_path / "dataset.json", tmp_path / "c", encoder_from=encoder))
-    assert not (tmp_path / "b").exists()
+    assert not [path for path in ("a", "b", "c") if (tmp_path / path).exists()]
+
+
+def test_intensities_other_than_the_encoders_are_warned_of(tmp_path, dataset, encoder, caplog):
+    path = shutil.copytree(encoder, tmp_path / "encoder") / "encoder.json"
+    trained = {"mr": {"name": "mr"}, "ct": {"name": "ct", "window_hu": [-1000.0, 1000.0]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intensity": trained}))
+    window = {"name": "ct", "window_hu": [-100, 300]}
+    for intensity, warned in ((window, True), ({"name": "mr"}, False)):
+        caplog.clear()
+        settings = config(
+            dataset,
+            tmp_path / "out",
+            encoder_from=path.parent,
+            preprocessing={"spacing_mm": (1, 1, 1), "intensity": intensity},
+            patch_voxels=(3, 3, 3),
+        )
+        with pytest.raises(ConfigError):
+            finetune(settings)
+        assert ("may not mean much" in caplog.text) is warned
 
 
 def test_an_encoder_that_is_not_in_the_network_is_refused(encoder):

@@ -39,6 +39,7 @@ class MonaiBundle(Format):
 
     def digests(self, run: Path) -> dict[str, str]:
         about = read_description(run)
+        self._scan(run)  # says what is missing before anything is left
         return {"model": about.weights_digest, "description": digest_file(run / DESCRIPTION)}
 
     def write(self, run: Path, folder: Path, card: CardConfig) -> None:
@@ -52,13 +53,16 @@ class MonaiBundle(Format):
         write_json(folder / METADATA, metadata(about, card, self.config.bundle_version))
 
     def verify(self, run: Path, folder: Path) -> dict[str, Any]:
+        return verify_bundle(run, folder, self._scan(run))
+
+    def _scan(self, run: Path) -> Path:
         scan = self.config.verify_on or _held_aside(run)
         if not scan.is_file():
             raise InputError(
                 f"{scan}: there is no such file to verify the bundle on",
                 hint="set format.verify_on to a NIfTI scan of the kind the model is for",
             )
-        return verify_bundle(run, folder, scan)
+        return scan
 
     def document(self, run: Path, folder: Path, card: CardConfig, found: dict[str, Any]) -> None:
         about = read_description(run)
