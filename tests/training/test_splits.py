@@ -21,7 +21,9 @@ def cases(count, per_patient=1):
 def test_shares_are_kept_and_every_case_has_one_place():
     parts = split_cases(cases(44), LabelledSplitConfig(test=0.3, val=0.15))
     assert {name: len(keys) for name, keys in parts.items()} == {"train": 24, "val": 7, "test": 13}
-    assert sorted(key for keys in parts.values() for key in keys) == [case.case_key for case in cases(44)]
+    assert sorted(key for keys in parts.values() for key in keys) == [
+        case.case_key for case in cases(44)
+    ]
 
 
 def test_a_seed_decides_and_the_order_of_cases_does_not():
