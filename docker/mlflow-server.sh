@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The MLflow server, on PostgreSQL where POSTGRES_HOST is set, else on a SQLite file.
+# The password comes from a file and goes to libpq: it is in no argument and in no URI.
+set -euo pipefail
+
+files=${MLFLOW_FILES:-/artifacts}
+if [[ -n "${POSTGRES_HOST:-}" ]]; then
+  PGPASSWORD=$(< "${POSTGRES_PASSWORD_FILE:-/run/secrets/postgres_password}")
+  export PGPASSWORD
+  user=${POSTGRES_USER:-mlflow}
+  store="postgresql+psycopg2://$user@$POSTGRES_HOST:${POSTGRES_PORT:-5432}/${POSTGRES_DB:-mlflow}"
+else
+  store="sqlite:///$files/mlflow.db"
+fi
+
+exec mlflow server \
+  --host "${MLFLOW_HOST:-0.0.0.0}" \
+  --port "${MLFLOW_PORT:-5000}" \
+  --workers "${MLFLOW_WORKERS:-2}" \
+  --allowed-hosts "${MLFLOW_ALLOWED_HOSTS:-mlflow:5000,localhost:5000,127.0.0.1:5000}" \
+  --backend-store-uri "$store" \
+  --artifacts-destination "$files"
