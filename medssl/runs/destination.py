@@ -56,12 +56,12 @@ def _without_credentials(uri: str) -> str:
 def destination(config: TrackingConfig, folder: Path) -> Destination:
     """Return where the runs of ``folder`` are recorded."""
     uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return Destination(uri, config.experiment, None)
-    beside = _working_area(Path(folder).resolve())
-    return Destination(
-        f"sqlite:///{beside / 'mlflow.db'}", config.experiment, (beside / "mlartifacts").as_uri()
-    )
+    uri = uri or f"sqlite:///{_working_area(Path(folder).resolve()) / 'mlflow.db'}"
+    artifacts = None
+    if uri.startswith("sqlite:///"):  # left to MLflow, files would go to the current folder
+        database = Path(uri.removeprefix("sqlite:///")).resolve()
+        artifacts = (database.parent / "mlartifacts").as_uri()
+    return Destination(uri, config.experiment, artifacts)
 
 
 def _working_area(folder: Path) -> Path:

@@ -26,3 +26,8 @@ def test_a_stage_inside_another_s_folder_is_recorded_where_that_one_is(tmp_path)
     of_library = destination(TrackingConfig(), library)
     assert destination(TrackingConfig(), library / "selections" / "main") == of_library
     assert of_library.uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_files_of_a_database_named_by_hand_lie_beside_it(tmp_path):
+    to = destination(TrackingConfig(uri=f"sqlite:///{tmp_path / 'other.db'}"), tmp_path / "run")
+    assert to.artifact_root == (tmp_path / "mlartifacts").as_uri()
