@@ -23,13 +23,13 @@ def refuse_defects(slices: Sequence[SliceHeader], limits: Limits) -> None:
     bad = [header for header in slices if header.defect]
     if not bad or bad[0].defect is None:
         return
-    pixels = bad[0].pixels
+    announced = sum(h.pixels.rows * h.pixels.columns * h.pixels.bits for h in slices) / 8
     raise reject(
         bad[0].defect,
         bad=sum(header.defect == bad[0].defect for header in bad),
         total=len(slices),
-        syntax=pixels.syntax,
-        announced_mib=pixels.rows * pixels.columns * pixels.bits / 8 / MIB,
+        syntax=bad[0].pixels.syntax,
+        announced_mib=announced / MIB,
         limit_mib=limits.volume_bytes / MIB,
     )
 

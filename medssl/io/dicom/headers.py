@@ -92,12 +92,13 @@ def _pixel_defect(dataset: Dataset, stream: BinaryIO, limits: Limits) -> str | N
     frames = _integer([dataset], "NumberOfFrames", 1)
     pixels = _integer([dataset], "Rows") * _integer([dataset], "Columns") * frames
     announced = pixels * _integer([dataset], "BitsAllocated") // 8
+    groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])
     length = pixel_element_length(stream, dataset)
     if length is None or announced <= 0:
         return "no_pixel_data"
     checks = {
         "mosaic_unsupported": "MOSAIC" in _words(dataset, "ImageType"),
-        "multiframe_unsupported": frames > 1 and "PerFrameFunctionalGroupsSequence" not in dataset,
+        "multiframe_unsupported": frames != groups,
         "truncated_pixel_data": length > bytes_left(stream),
         "pixel_length_mismatch": 0 <= length < announced,
         "too_large": announced > limits.volume_bytes,

@@ -1,8 +1,9 @@
 """Decode slices and stack them: stored values become intensities here, exactly once."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from medssl.io.volume import Intensity
 
 AIR_HU = -1000
 _CT_RESCALE_TYPES = ("", "HU")
+_LARGEST_WHOLE_SHIFT = 2**31
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,16 @@ class Stack:
 def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
     """Decode ``slices``, in their order, and apply each one's rescale values.
 
-    Integers stay integers when every slope is 1 and every intercept whole; else float32.
+    Integers stay integers when every slope is 1 and every intercept whole and below 2^31; else
+    float32.
 
     Raises:
         RejectedFileError: ``too_large``, ``undecodable_pixels``, ``truncated_pixel_data``,
-            ``ct_no_rescale``.
+            ``not_finite``, ``ct_no_rescale``.
     """
     formats = [header.pixels for header in slices]
     rows, columns = formats[0].rows, formats[0].columns
-    exact = all(_slope(f) == 1 and float(f.intercept or 0).is_integer() for f in formats)
+    exact = all(_keeps_integers(f) for f in formats)
     dtype = _working_type(formats) if exact else np.dtype(np.float32)
     _refuse_too_large(rows * columns * len(slices) * dtype.itemsize, limits)
     array_KJI = np.empty((len(slices), rows, columns), dtype)
@@ -62,6 +65,7 @@ def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
         array_KJI[index] = rescale(stored, header.pixels, dtype)
         if (mask := _outside(stored, header.pixels)) is not None:
             outside[index] = mask
+    _refuse_overflow(array_KJI)
     # Judged before the padding becomes air, which would make any numbers look like a CT's.
     intensity, flags = _meaning(slices, array_KJI)
     for index, mask in outside.items():
@@ -78,15 +82,24 @@ def rescale(stored: VoxelArray, pixels: PixelFormat, dtype: np.dtype) -> VoxelAr
     """
     slope, intercept = _slope(pixels), pixels.intercept or 0.0
     if dtype.kind == "f":
-        scaled: VoxelArray = stored.astype(np.float64) * slope + intercept
-        return scaled.astype(dtype)
+        with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused
+            scaled: VoxelArray = stored.astype(np.float64) * slope + intercept
+            return scaled.astype(dtype)
     whole: VoxelArray = stored.astype(dtype) + dtype.type(int(intercept))
     return whole
 
 
-def decode(header: SliceHeader, limits: Limits) -> VoxelArray:
-    """Return the stored values of one slice, (rows, columns), sign and unused bits resolved."""
-    return _reader(limits)(header)
+def digester(limits: Limits) -> Callable[[SliceHeader], str]:
+    """Return a function that gives the digest of a slice's stored values.
+
+    A file is decoded once, however many of its frames are asked for and in whatever order.
+    """
+
+    @cache
+    def digests_of(path: Path) -> list[str]:
+        return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in _frames(path, limits)]
+
+    return lambda header: digests_of(header.path)[header.frame_index or 0]
 
 
 def _reader(limits: Limits) -> Callable[[SliceHeader], VoxelArray]:
@@ -94,21 +107,29 @@ def _reader(limits: Limits) -> Callable[[SliceHeader], VoxelArray]:
 
     @lru_cache(maxsize=1)
     def frames_of(path: Path) -> VoxelArray:
-        with untrusted("undecodable_pixels"), open_dicom(path, limits) as stream:
-            dataset = read_dataset(stream, terms.PIXEL_TAGS, pixels=True)
-            _refuse_damaged_stream(dataset)
-            frames: VoxelArray = pixel_array(dataset)
-            return frames
+        return _frames(path, limits)
 
     def read(header: SliceHeader) -> VoxelArray:
-        shape = (header.pixels.rows, header.pixels.columns)
         frames = frames_of(header.path)
-        if frames.shape[-2:] != shape:
+        if frames.shape[1:] != (header.pixels.rows, header.pixels.columns):
             raise reject("undecodable_pixels")
-        stored: VoxelArray = frames.reshape(-1, *shape)[header.frame_index or 0]
+        stored: VoxelArray = frames[header.frame_index or 0]
         return stored
 
     return read
+
+
+def _frames(path: Path, limits: Limits) -> VoxelArray:
+    """Return the stored values of a file, (frames, rows, columns), sign and unused bits resolved.
+
+    In native byte order: a copy of a slice has the same bytes, however it was encoded.
+    """
+    with untrusted("undecodable_pixels"), open_dicom(path, limits) as stream:
+        dataset = read_dataset(stream, terms.PIXEL_TAGS, pixels=True)
+        _refuse_damaged_stream(dataset)
+        array: VoxelArray = pixel_array(dataset)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return native.reshape(-1, *array.shape[-2:])
 
 
 def _refuse_damaged_stream(dataset: Dataset) -> None:
@@ -127,15 +148,20 @@ def _slope(pixels: PixelFormat) -> float:
     return pixels.slope or 1.0
 
 
+def _keeps_integers(pixels: PixelFormat) -> bool:
+    intercept = float(pixels.intercept or 0)
+    return _slope(pixels) == 1 and intercept.is_integer() and abs(intercept) < _LARGEST_WHOLE_SHIFT
+
+
 def _working_type(formats: Sequence[PixelFormat]) -> np.dtype:
-    """Return int16 when no stored value can leave it after its intercept, else int32."""
-    limits = np.iinfo(np.int16)
-    for pixels in formats:
-        low = -(2 ** (pixels.bits - 1)) if pixels.signed else 0
-        shift = int(pixels.intercept or 0)
-        if low + shift < limits.min or low + 2**pixels.bits - 1 + shift > limits.max:
-            return np.dtype(np.int32)
-    return np.dtype(np.int16)
+    """Return int16, int32 or int64: the first that no stored value leaves after its intercept."""
+    lows = [(-(2 ** (f.bits - 1)) if f.signed else 0) + int(f.intercept or 0) for f in formats]
+    highs = [low + 2**f.bits - 1 for low, f in zip(lows, formats, strict=True)]
+    for candidate in (np.int16, np.int32):
+        limits = np.iinfo(candidate)
+        if limits.min <= min(lows) and max(highs) <= limits.max:
+            return np.dtype(candidate)
+    return np.dtype(np.int64)
 
 
 def _refuse_too_large(announced: int, limits: Limits) -> None:
@@ -143,6 +169,12 @@ def _refuse_too_large(announced: int, limits: Limits) -> None:
         raise reject(
             "too_large", announced_mib=announced / MIB, limit_mib=limits.volume_bytes / MIB
         )
+
+
+def _refuse_overflow(array: VoxelArray) -> None:
+    """Reject rescale values that lead out of float32."""
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        raise reject("not_finite", percent=100 * (1 - float(finite.mean())))
 
 
 def _outside(stored: VoxelArray, pixels: PixelFormat) -> VoxelArray | None:

@@ -1,16 +1,14 @@
 """One series, or one folder of DICOM files, to volumes on their own grid."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from medssl.errors import InputError, RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom.checks import refuse_defects, stack_affine
 from medssl.io.dicom.headers import read_headers
-from medssl.io.dicom.pixels import decode, stack_pixels
+from medssl.io.dicom.pixels import digester, stack_pixels
 from medssl.io.dicom.series import Slices, arrange, group_by_series, split_by_kind
 from medssl.io.dicom.slices import SliceHeader, paths_of
 from medssl.io.limits import Limits
@@ -86,7 +84,7 @@ def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomV
 def _read_kind(kind: Slices, limits: Limits) -> Iterator[SeriesOutcome]:
     try:
         refuse_defects(kind, limits)
-        arranged = arrange(kind, partial(_pixel_digest, limits))
+        arranged = arrange(kind, digester(limits))
     except RejectedFileError as error:
         yield RejectedSlices(slices=tuple(kind), error=_as_multiframe(error, kind))
         return
@@ -122,10 +120,6 @@ def _as_multiframe(error: RejectedFileError, kind: Slices) -> RejectedFileError:
     unclear = error.code in ("ambiguous_positions", "coincident_positions")
     framed = any(header.frame_index is not None for header in kind)
     return reject("multiframe_unsupported") if unclear and framed else error
-
-
-def _pixel_digest(limits: Limits, header: SliceHeader) -> str:
-    return hashlib.sha256(decode(header, limits).tobytes()).hexdigest()
 
 
 def _counted(codes: Sequence[str]) -> str:

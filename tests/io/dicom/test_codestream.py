@@ -1,6 +1,6 @@
+import hashlib
 import struct
 
-import numpy as np
 import pytest
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
@@ -9,7 +9,7 @@ from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom.codestream import announced_size, is_complete
 from medssl.io.dicom.headers import read_headers
-from medssl.io.dicom.pixels import decode
+from medssl.io.dicom.pixels import digester
 from medssl.io.limits import Limits
 from tests import phantoms
 
@@ -51,7 +51,7 @@ def test_a_stream_that_boasts_is_not_decoded(tmp_path):
     (path,) = phantoms.save([ds], tmp_path)
     (header,) = read_headers(path, "x", Pseudonymizer.ephemeral(), Limits())
     with pytest.raises(RejectedFileError) as caught:
-        decode(header, Limits())
+        digester(Limits())(header)
     assert caught.value.code == "undecodable_pixels"
 
 
@@ -64,7 +64,6 @@ def test_nine_transfer_syntaxes_decode_to_the_same_values(shared):
     assert len(headers) == 9
     assert len({header.pixels.syntax for header in headers}) == 7
     assert {header.defect for header in headers} == {"mosaic_unsupported"}
-    first, *others = [decode(header, limits) for header in headers]
-    assert first.max() > 0
-    for array in others:
-        np.testing.assert_array_equal(array, first)
+    (digest,) = {digester(limits)(header) for header in headers}
+    pixels = headers[0].pixels
+    assert digest != hashlib.sha256(bytes(2 * pixels.rows * pixels.columns)).hexdigest()

@@ -180,6 +180,24 @@ def test_over_long_numbers_are_read(tmp_path):
     check(only(tmp_path))
 
 
+@pytest.mark.parametrize("intercept", [2147483000, -3000000000, 10**10])
+def test_a_large_intercept_never_wraps_around(intercept, tmp_path):
+    phantoms.write_dicom(
+        tmp_path, ARRAY, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleIntercept", str(intercept))
+    )
+    array = only(tmp_path).volume.array_IJK
+    assert array.dtype == np.float32
+    np.testing.assert_allclose(array, intercept, rtol=1e-5)
+
+
+def test_rescale_values_beyond_any_number_are_refused(tmp_path):
+    phantoms.write_dicom(
+        tmp_path, ARRAY, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleSlope", "1e300")
+    )
+    with pytest.raises(InputError, match="not_finite"):
+        read_dicom_folder(tmp_path)
+
+
 def test_a_slope_of_zero_counts_as_one_and_is_flagged(tmp_path):
     phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleSlope", 0))
     found = only(tmp_path)

@@ -13,6 +13,7 @@ from pydicom.uid import (
 )
 
 from medssl.io.deidentify import Pseudonymizer
+from medssl.io.dicom import pixels
 from medssl.io.dicom.headers import read_headers
 from medssl.io.dicom.read import DicomVolume, RejectedSlices, read_series
 from medssl.io.limits import Limits
@@ -199,3 +200,27 @@ def test_enhanced_frames_nobody_can_tell_apart_are_refused(tmp_path):
         ds.ImagePositionPatient = slices[0].ImagePositionPatient
     phantoms.save([_enhanced(slices, EnhancedMRImageStorage)], tmp_path)
     assert outcomes(tmp_path) == ([], {"multiframe_unsupported": 5})
+
+
+@pytest.mark.parametrize("frames", [3, 4, 6])
+def test_a_frame_without_its_place_is_never_dropped_in_silence(frames, tmp_path):
+    ds = _enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality="MR"), EnhancedMRImageStorage)
+    ds.NumberOfFrames = frames
+    ds.PixelData = bytes(ds.Rows * ds.Columns * 2 * frames)
+    phantoms.save([ds], tmp_path)
+    assert outcomes(tmp_path) == ([], {"multiframe_unsupported": 5})
+
+
+def test_two_copies_of_an_enhanced_file_are_decoded_once_each(tmp_path, monkeypatch):
+    ds = _enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality="MR"), EnhancedMRImageStorage)
+    for seed in range(2):
+        phantoms.save([ds], tmp_path, seed=seed)
+    decoded = []
+    original = pixels.pixel_array
+    monkeypatch.setattr(
+        pixels, "pixel_array", lambda dataset: decoded.append(1) or original(dataset)
+    )
+    ((found,), codes) = outcomes(tmp_path)
+    check(found, intensity="arbitrary")
+    assert codes == {"duplicate_slice": 5}
+    assert len(decoded) == 3  # each once to compare them, the one that is used once more
