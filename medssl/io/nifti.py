@@ -37,6 +37,7 @@ _MOST_NOT_FINITE = 0.01
 _MOST_TRAILING_BYTES = 2**20
 _HIGHEST_OFFSET = 2**26
 _PIECE_BYTES = 2**22
+_LARGEST_WHOLE_SHIFT = 2**31
 
 
 @dataclass(frozen=True)
@@ -248,13 +249,14 @@ def _intensities(stored: VoxelArray, header: Any) -> tuple[VoxelArray, list[str]
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0 or not np.isfinite(intercept):
         slope, intercept = 1.0, 0.0  # nifti1.h: a slope of 0 means no scaling
-    if slope == 1 and intercept.is_integer() and stored.dtype.kind in "iu":
+    whole = intercept.is_integer() and abs(intercept) < _LARGEST_WHOLE_SHIFT
+    if slope == 1 and whole and stored.dtype.kind in "iu":
         shifted = stored if intercept == 0 else stored.astype(np.int64) + int(intercept)
         return narrow(shifted), []
-    array = (
-        stored if (slope, intercept) == (1, 0) else stored.astype(np.float64) * slope + intercept
-    )
-    return _finite(narrow(array))
+    if (slope, intercept) == (1, 0):
+        return _finite(narrow(stored))
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which is looked for
+        return _finite(narrow(stored.astype(np.float64) * slope + intercept))
 
 
 def _finite(array: VoxelArray) -> tuple[VoxelArray, list[str]]:

@@ -135,6 +135,13 @@ def test_a_few_voxels_that_are_no_numbers_become_the_lowest(tmp_path):
     assert found.flags == ("not_finite_replaced",)
 
 
+@pytest.mark.parametrize("intercept", [1e10, 1e30, 3e38])
+def test_a_huge_intercept_is_neither_wrapped_nor_a_crash(intercept, tmp_path):
+    content = bad_files.nifti_bytes(ARRAY, AFFINE, scl_slope=1, scl_inter=intercept)
+    found = read_nifti(saved(tmp_path / "v.nii", content)).array_IJK
+    np.testing.assert_allclose(found, np.full(ARRAY.shape, intercept), rtol=1e-5)
+
+
 def test_a_last_axis_of_one_is_no_fourth(tmp_path):
     path = phantoms.write_nifti(tmp_path / "v.nii", ARRAY[..., None], AFFINE)
     assert read_nifti(path).shape == ARRAY.shape

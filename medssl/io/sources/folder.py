@@ -103,7 +103,14 @@ def _walk(root: Path, skip: Path | None) -> Iterator[Path]:
         visited.add((facts.st_dev, facts.st_ino))
         for entry in entries:
             path = folder / entry.name
-            if entry.is_dir():
+            if _is_folder(entry):
                 pending.append((path, depth + 1))
             else:
                 yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a closed folder: reading it says so, in its own row
+        return False

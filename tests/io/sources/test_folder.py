@@ -57,6 +57,11 @@ def test_links_are_followed_but_never_in_a_circle(tree, tmp_path):
     assert {"gone", "linked/3.nii"} <= set(names)
 
 
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tree):
+    (tree / "snake").symlink_to(tree / "snake")
+    assert "snake" in [ref.name for ref in list_files([tree], KEY)]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
 def test_a_folder_that_cannot_be_listed_is_accounted_for(tree):
     (tree / "a").chmod(0)
