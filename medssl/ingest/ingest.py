@@ -79,7 +79,7 @@ class IngestConfig(Config):
 
     @model_validator(mode="after")
     def _key_lies_outside_the_library(self) -> Self:
-        if self.key_file.absolute().is_relative_to(self.library.absolute()):
+        if self.key_file.resolve().is_relative_to(self.library.resolve()):
             raise ValueError("key_file must not lie in the library, which it would lay open")
         return self
 
@@ -135,9 +135,7 @@ def _fill(
     labels = NiftiLabels(
         patient=re.compile(config.patient_pattern or BIDS_PATIENT), modalities=config.modalities
     )
-    scan = Scanner(pseudonymizer, limits, labels, config.exclude).scan(
-        refs, journal.results, read_paths(library)
-    )
+    scan = Scanner(pseudonymizer, limits, labels, config.exclude).scan(refs, journal.results, paths)
     conversion = Conversion(library=library, pseudonymizer=pseudonymizer, limits=limits)
     _convert_all(conversion, scan.items, journal, workers=config.workers)
     seen = {ref.file_key for ref in refs}

@@ -18,8 +18,12 @@ def map_isolated(
     """Yield the result of every item, in the order in which they are ready.
 
     Where a worker dies, the items that are left go through one worker, one after the other, so
-    that the culprit is known: it becomes ``crashed(item)``, the others are converted.
+    that the culprit is known: it becomes ``crashed(item)``, the others are converted. With
+    ``workers=1`` everything runs in this process, and nothing is isolated.
     """
+    if len(items) == 1 and workers != 1:  # map_unordered would not start a process for one row
+        yield from _one_by_one(work, crashed, list(items))
+        return
     left = {item.key: item for item in items}
     try:
         for result in map_unordered(work, list(items), workers=workers):
@@ -35,10 +39,9 @@ def _one_by_one(work: Work, crashed: Work, items: list[Item]) -> Iterator[ItemRe
     context = multiprocessing.get_context("spawn")
     while items:
         with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
-            futures = [pool.submit(work, item) for item in items]
             try:
-                while futures:
-                    yield futures[0].result()
-                    del futures[0], items[0]
+                while items:
+                    yield pool.submit(work, items[0]).result()
+                    del items[0]
             except BrokenProcessPool:
                 yield crashed(items.pop(0))

@@ -40,3 +40,8 @@ def test_the_culprit_is_found_and_the_others_go_on():
 def test_a_bug_is_not_taken_for_a_crash():
     with pytest.raises(LookupError, match="a bug"):
         list(map_isolated(convert_or_die, crashed, items("a", "wrong"), workers=2))
+
+
+def test_an_item_on_its_own_is_isolated_too():
+    (result,) = map_isolated(convert_or_die, crashed, items("deadly"), workers=2)
+    assert result.files[0].reason_code == "decoder_crashed"
