@@ -56,11 +56,11 @@ def open_volume_file(path: Path) -> tuple[Any, StoreEntry]:
     try:
         array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
         return array, StoreEntry.model_validate_json(array.schunk.vlmeta[ENTRY_METADATA])
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file makes the decoder raise anything at all
         state = "damaged" if path.exists() else "missing"
         raise InputError(
             f"the stored volume {path.stem} is {state} ({type(error).__name__})",
-            hint="prepare the store again",
+            hint="prepare the store again with --overwrite",
         ) from error
 
 
@@ -135,7 +135,7 @@ class CropStore:
                     yield f"the stored volume {key} and {ENTRIES} describe it differently"
             except InputError as error:
                 yield error.problem
-            except RuntimeError:
+            except Exception:  # noqa: BLE001  damage shows in any way, also as want of memory
                 yield f"the stored volume {key} cannot be decoded"
         known = {volume_file(self.path, key).name for key in self._entries}
         for found in sorted((self.path / VOLUMES).iterdir()):
@@ -152,7 +152,7 @@ class CropStore:
         if problems:
             raise InputError(
                 "\n  ".join([f"the crop store is not as it was written: {self.path}", *problems]),
-                hint="prepare the store again, or restore the files",
+                hint="prepare the store again with --overwrite, or restore the files",
             )
 
     def _handle(self, volume_key: str) -> Any:

@@ -64,22 +64,22 @@ def read_volume(library: Path, volume_key: str) -> Volume:
     try:
         file = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
         meta: dict[str, Any] = dict(file.schunk.meta[_META])
-        array = np.asarray(file[:])
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+        version = meta["format_version"]
+        if version == FORMAT_VERSION:
+            return Volume(
+                array_IJK=np.asarray(file[:]),
+                affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
+                modality=meta["modality"],
+                intensity=meta["intensity"],
+            )
+    except Exception:  # noqa: BLE001  a damaged file makes the decoder raise anything at all
         raise InputError(
-            f"the file of volume {volume_key} is damaged",
+            f"the file of volume {volume_key} is damaged, or too large for the memory at hand",
             hint="ingest again with --overwrite",
         ) from None
-    if meta["format_version"] != FORMAT_VERSION:
-        raise InputError(
-            f"volume {volume_key} has format version {meta['format_version']}, "
-            f"this medssl reads {FORMAT_VERSION}"
-        )
-    return Volume(
-        array_IJK=array,
-        affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
-        modality=meta["modality"],
-        intensity=meta["intensity"],
+    raise InputError(
+        f"volume {volume_key} has format version {version}, this medssl reads {FORMAT_VERSION}",
+        hint="ingest again with --overwrite",
     )
 
 

@@ -51,6 +51,23 @@ def test_a_missing_volume_and_a_damaged_one_say_what_to_do(tmp_path):
         read_volume(tmp_path, "key")
 
 
+@pytest.mark.filterwarnings("ignore")  # what a decoder warns of in noise is not ours
+def test_however_a_volume_is_damaged_the_error_says_what_to_do(tmp_path):
+    write_volume(tmp_path, "key", make())
+    path, rng = volume_path(tmp_path, "key"), np.random.default_rng(0)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for place in rng.integers(300, size=3):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            read_volume(tmp_path, "key")
+        except InputError:
+            refused += 1
+    assert refused > 50
+
+
 def test_sweep_keeps_what_the_catalog_names(tmp_path):
     for key in ("a", "b"):
         write_volume(tmp_path, key, make())
