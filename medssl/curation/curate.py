@@ -220,7 +220,16 @@ def _edge(
     config: NearDuplicateConfig,
 ) -> Edge | None:
     if agreement is None:
-        return Edge(**pair._asdict(), kind="unreadable", drops=False, score=float("nan"))
+        unknown = float("nan")
+        return Edge(
+            **pair._asdict(),
+            kind="unreadable",
+            drops=False,
+            ncc_physical=unknown,
+            ncc_index=unknown,
+            score=unknown,
+            threshold=unknown,
+        )
     verdict = judge(row_of[pair.volume_a], row_of[pair.volume_b], agreement, config)
     if verdict is None:
         return None

@@ -206,7 +206,9 @@ def test_a_damaged_volume_drops_nothing_and_stops_nothing(planted):
     selection = read_selection(planted, "all")
     assert "d_resampled" in set(selection.kept["volume_key"])
     pairs = pd.read_parquet(planted / "selections/all/pairs.parquet")
-    assert set(pairs[pairs["volume_b"] == "d_resampled"]["kind"]) == {"unreadable"}
+    unread = pairs[pairs["volume_b"] == "d_resampled"]
+    assert set(unread["kind"]) == {"unreadable"}
+    assert unread[["ncc_physical", "ncc_index", "score", "threshold"]].isna().all(axis=None)
     groups = selection.kept.set_index("volume_key")["group_key"]
     assert groups["d_resampled"] == groups["a_original"]
 
