@@ -12,7 +12,7 @@ from medssl.io.dicom.pixels import digester, stack_pixels
 from medssl.io.dicom.series import Slices, arrange, group_by_series, split_by_kind
 from medssl.io.dicom.slices import SliceHeader, paths_of
 from medssl.io.limits import Limits
-from medssl.io.reasons import REASONS, reject
+from medssl.io.reasons import reject
 from medssl.io.volume import Volume
 
 
@@ -63,21 +63,21 @@ def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomV
     """
     limits, pseudonymizer = limits or Limits(), Pseudonymizer.ephemeral()
     headers: list[SliceHeader] = []
-    codes: list[str] = []
+    refused: list[RejectedFileError] = []
     for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
         try:
             headers += read_headers(path, pseudonymizer.file_key(str(path)), pseudonymizer, limits)
         except RejectedFileError as error:
-            codes.append(error.code)
+            refused.append(error)
     volumes: list[DicomVolume] = []
     for _, series in sorted(group_by_series(headers).items(), key=lambda item: item[1][0].path):
         for outcome in read_series(series, limits):
             if isinstance(outcome, DicomVolume):
                 volumes.append(outcome)
             else:
-                codes += [outcome.error.code] * len(paths_of(outcome.slices))
+                refused += [outcome.error] * len(paths_of(outcome.slices))
     if not volumes:
-        raise InputError(f"no volume can be read from {folder}: {_counted(codes)}")
+        raise InputError(f"no volume can be read from {folder}: {_counted(refused)}")
     return volumes
 
 
@@ -122,9 +122,10 @@ def _as_multiframe(error: RejectedFileError, kind: Slices) -> RejectedFileError:
     return reject("multiframe_unsupported") if unclear and framed else error
 
 
-def _counted(codes: Sequence[str]) -> str:
-    if not codes:
+def _counted(refused: Sequence[RejectedFileError]) -> str:
+    if not refused:
         return "it holds no files"
-    most = max(sorted(set(codes)), key=codes.count)
-    sentence = REASONS[most].sentence.partition("{")[0] or most
-    return f"{len(codes)} file(s) were refused, mostly {most} ({sentence.strip()})"
+    sentence_of = {error.code: error.problem for error in refused}
+    codes = [error.code for error in refused]
+    most = max(sorted(sentence_of), key=codes.count)
+    return f"{len(codes)} file(s) were refused, mostly {most} ({sentence_of[most]})"

@@ -190,6 +190,14 @@ def test_a_large_intercept_never_wraps_around(intercept, tmp_path):
     np.testing.assert_allclose(array, intercept, rtol=1e-5)
 
 
+def test_a_folder_of_refused_files_says_why_in_words(tmp_path):
+    phantoms.write_dicom(
+        tmp_path, ARRAY, AFFINE, edit=lambda ds, _: delattr(ds, "ImagePositionPatient")
+    )
+    with pytest.raises(InputError, match=r"no_geometry \(5 of 5 slices do not say where"):
+        read_dicom_folder(tmp_path)
+
+
 def test_rescale_values_beyond_any_number_are_refused(tmp_path):
     phantoms.write_dicom(
         tmp_path, ARRAY, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleSlope", "1e300")
