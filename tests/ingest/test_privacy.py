@@ -126,6 +126,8 @@ def test_damaged_files_do_not_make_anybody_quote_them(tmp_path, configure, priva
             if path.is_file() and kind == "dicom":
                 _name(path)
     config = configure(source)
+    planted = [path for path in source.rglob("*") if path.is_file() and path.stat().st_size]
+    assert sum(b"Quillfeather" in path.read_bytes() for path in planted) > 100
     ingest(config)
     texts = {"winterbottom", "agatha", "quillfeather", "19470311"}
     assert search(config.library, private(config.library), texts) == []

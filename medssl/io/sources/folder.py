@@ -48,7 +48,7 @@ def list_files(
     for root, folder, label in zip(roots, folders, _labels(folders), strict=True):
         if not root.exists():
             raise InputError(f"the source {root} does not exist")
-        paths = [root] if root.is_file() else list(_walk(root, _absolute(skip) if skip else None))
+        paths = [root] if root.is_file() else list(_walk(root, skip))
         if not paths:
             raise InputError(f"the source {root} holds no files", hint="is the disk mounted?")
         for path in paths:
@@ -90,6 +90,9 @@ def _ref(path: Path, name: str, file_key: str) -> FileRef:
 def _walk(root: Path, skip: Path | None) -> Iterator[Path]:
     """Yield the files below ``root``; a folder that cannot be listed is yielded itself."""
     pending, visited = [(root, 0)], set()
+    if skip is not None and skip.exists():  # by what it is, since a link may lead to it
+        facts = skip.stat()
+        visited.add((facts.st_dev, facts.st_ino))
     while pending:
         folder, depth = pending.pop()
         try:
@@ -98,7 +101,7 @@ def _walk(root: Path, skip: Path | None) -> Iterator[Path]:
         except OSError:
             yield folder
             continue
-        if (facts.st_dev, facts.st_ino) in visited or depth > _DEEPEST or folder == skip:
+        if (facts.st_dev, facts.st_ino) in visited or depth > _DEEPEST:
             continue
         visited.add((facts.st_dev, facts.st_ino))
         for entry in entries:
