@@ -1,7 +1,7 @@
 """What an exclusion rule is: a question to one row of the catalog."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from medssl.config.choice import Configurable
 
@@ -14,9 +14,6 @@ class Rule(Configurable):
 
     The file's name is the reason code that stands in ``excluded.parquet``.
     """
-
-    version: ClassVar[int] = 1
-    """Counts up when the same options give another answer."""
 
     class Config(Configurable.Config):
         pass
