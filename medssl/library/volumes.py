@@ -74,7 +74,7 @@ def read_volume(library: Path, volume_key: str) -> Volume:
             )
     except Exception:  # noqa: BLE001  a damaged file makes the decoder raise anything at all
         raise InputError(
-            f"the file of volume {volume_key} is damaged, or too large for the memory at hand",
+            f"the file of volume {volume_key} is damaged or too large for the memory at hand",
             hint="ingest again with --overwrite",
         ) from None
     raise InputError(
