@@ -116,20 +116,25 @@ def wire(tree: Mapping[str, Any]) -> dict[str, Any]:
     for place, template in WIRES:
         stage, _, key = place.partition(".")
         _set(wired, wired.get(stage), key, template)
-    runs = dict(EXPORT_WIRES)
     exports = wired.get("export")
     if isinstance(exports, list | tuple):
-        items = [dict(item) if isinstance(item, Mapping) else item for item in exports]
-        wired["export"] = items
-        for item in items:
-            name = _format(item)
-            if name:
-                _set(wired, item, "run", runs.get(name, ""))
-                _set(wired, item, "out", f"{{work}}/export/{name}")
-                if name == "monai_bundle":
-                    bundle = str(item.get("name") or name)
-                    _set(wired, wired.get("predict"), "model", f"{item['out']}/{bundle}")
+        wired["export"] = [_wired_export(item, wired) for item in exports]
     return wired
+
+
+def _wired_export(item: Any, wired: dict[str, Any]) -> Any:
+    """Return one item of ``export``; a bundle shows the evaluation, and is what predict uses."""
+    form = _format(item)
+    if form is None:
+        return item
+    item = dict(item)
+    _set(wired, item, "run", dict(EXPORT_WIRES).get(form, ""))
+    _set(wired, item, "out", f"{{work}}/export/{form}")
+    if form == "monai_bundle":
+        item["card"] = dict(item.get("card") or {})
+        _set(wired, item["card"], "evaluation", "{evaluate.out}")
+        _set(wired, wired.get("predict"), "model", f"{item['out']}/{item.get('name') or form}")
+    return item
 
 
 def _set(tree: Mapping[str, Any], section: Any, key: str, template: str) -> None:

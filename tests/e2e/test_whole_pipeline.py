@@ -93,7 +93,7 @@ def test_one_parent_run_with_a_nested_run_per_stage(work):
 def test_masks_lie_on_the_grids_of_their_inputs(work, root):
     masks = pd.read_csv(work / "work" / "predict" / "predictions.csv")
     assert list(masks.outcome) == ["predicted", "predicted"]
-    source = nibabel.load(root / "tests/data/hippocampus/imagesTr/hippocampus_001.nii.gz")
+    source = nibabel.load(root / "tests/data/hippocampus/imagesTr/hippocampus_011.nii.gz")
     found = [nibabel.load(path) for path in (work / "work" / "predict").rglob("*_seg.nii.gz")]
     (mask,) = [m for m in found if m.shape == source.shape]
     np.testing.assert_allclose(mask.affine, source.affine, atol=1e-5)
