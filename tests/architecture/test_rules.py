@@ -138,6 +138,6 @@ def test_nothing_opens_a_connection_of_its_own():
 
 
 def test_no_file_names_the_machine_it_was_written_on():
-    here = {str(ROOT.parent) + "/", str(Path.home()) + "/"} - {"//"}
+    here = {f"{ROOT}/", f"{Path.home()}/"} - {"//"}
     texts = [*SOURCES, *(ROOT / "configs").rglob("*.yaml"), *(ROOT / "docker").glob("*")]
     assert not offenders(lambda path: [h for h in here if h in path.read_text()], texts)

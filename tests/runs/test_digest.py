@@ -9,7 +9,9 @@ from medssl.runs.digest import digest_bytes, digest_file, digest_json
 def test_digests_are_sha256(tmp_path):
     content = b"x" * 3_000_000
     (tmp_path / "a").write_bytes(content)
-    assert digest_file(tmp_path / "a") == digest_bytes(content) == hashlib.sha256(content).hexdigest()
+    assert (
+        digest_file(tmp_path / "a") == digest_bytes(content) == hashlib.sha256(content).hexdigest()
+    )
 
 
 def test_json_does_not_depend_on_the_order_of_keys():
