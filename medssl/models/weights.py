@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from medssl.config.base import Config
-from medssl.config.choice import find
+from medssl.config.stored import read_component
 from medssl.errors import InputError
 from medssl.models.encoders.base import Encoder
 from medssl.runs.folder import atomic_path, read_json, write_json
@@ -37,8 +37,12 @@ def save_encoder(folder: Path, encoder: Encoder, **about: Any) -> None:
     write_json(folder / DESCRIPTION, {"encoder": config.model_dump(mode="json"), **about})
 
 
-def load_encoder(folder: Path) -> tuple[Encoder, dict[str, Any]]:
+def load_encoder(folder: Path, *, trust_names: bool = False) -> tuple[Encoder, dict[str, Any]]:
     """Return the encoder that ``folder`` holds, with its weights, and its description.
+
+    Args:
+        folder: Of a finished pretraining, or of an exported encoder.
+        trust_names: Allow a third party's encoder; see ``medssl.config.stored``.
 
     Raises:
         InputError: Files are missing or damaged, or the weights are not this encoder's.
@@ -53,8 +57,7 @@ def load_encoder(folder: Path) -> tuple[Encoder, dict[str, Any]]:
             )
     try:
         about: dict[str, Any] = read_json(folder / description)
-        section = dict(about["encoder"])
-        config = find("medssl.models.encoders", section.pop("name")).Config.model_validate(section)
+        config = read_component("medssl.models.encoders", about["encoder"], trust_names=trust_names)
         encoder: Encoder = config.build()
         report = encoder.load_state_dict(load_file(folder / WEIGHTS), strict=False)
     except (json.JSONDecodeError, KeyError, ValueError, SafetensorError, RuntimeError) as error:

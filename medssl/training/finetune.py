@@ -43,7 +43,7 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
     labelled = read_labelled(config.dataset)
     inputs = {"dataset": labelled.digest}
     if config.encoder_from is not None:
-        _, about = load_encoder(config.encoder_from)
+        _, about = load_encoder(config.encoder_from, trust_names=config.trust_encoder)
         _warn_of_other_intensities(config, about)
         inputs["encoder"] = digest_file(config.encoder_from / ENCODER_WEIGHTS)
     check_fit(config, labelled)  # before anything is left

@@ -32,6 +32,9 @@ class FinetuneConfig(Config):
     """The run folder."""
     encoder_from: Path | None = None
     """Folder of a finished pretraining, or of an exported encoder; null to train from scratch."""
+    trust_encoder: bool = False
+    """Allow that folder to name an encoder outside medssl, which is then imported: only where
+    you know who wrote it."""
     encoder: Annotated[SerializeAsAny[Encoder.Config], choice("medssl.models.encoders")] | None = (
         None
     )

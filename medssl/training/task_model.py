@@ -18,7 +18,7 @@ from torch import nn
 
 from medssl import __version__
 from medssl.config.base import Config
-from medssl.config.choice import available, find
+from medssl.config.stored import read_component
 from medssl.errors import InputError
 from medssl.models.encoders.base import Encoder
 from medssl.runs.digest import digest_bytes, digest_file
@@ -110,11 +110,11 @@ def load_task_model(folder: Path, *, trust_names: bool = False) -> TaskModel:
             f"{folder}: {WEIGHTS} is not the file that {DESCRIPTION} describes",
             hint="the file is damaged, or was replaced; export the model again",
         )
-    task: Task = _component("medssl.tasks", description.task, trust_names).build(
+    task: Task = read_component("medssl.tasks", description.task, trust_names=trust_names).build(
         labels=description.labels
     )
-    encoder: Encoder = _component(
-        "medssl.models.encoders", description.encoder, trust_names
+    encoder: Encoder = read_component(
+        "medssl.models.encoders", description.encoder, trust_names=trust_names
     ).build()
     network, _ = encoder.segmenter(task.out_channels)
     try:
@@ -145,21 +145,4 @@ def read_description(folder: Path) -> ModelDescription:
         raise InputError(
             f"{folder}: {DESCRIPTION} cannot be read ({type(error).__name__})",
             hint="it is damaged, or was written by another version of medssl",
-        ) from error
-
-
-def _component(package: str, section: dict[str, Any], trust_names: bool) -> Any:
-    options = dict(section)
-    name = str(options.pop("name", ""))
-    if name not in available(package) and not (trust_names and "." in name):
-        raise InputError(
-            f"the model is built from {name!r}, which {package} does not have",
-            hint="a third party's component is only loaded from a run of your own",
-        )
-    try:
-        return find(package, name).Config.model_validate(options)
-    except ValidationError as error:
-        raise InputError(
-            f"the options of {name!r} in {DESCRIPTION} do not fit this version of medssl",
-            hint="export the model again with this version",
         ) from error

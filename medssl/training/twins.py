@@ -59,7 +59,7 @@ def build_network(
         if config.encoder_from is None:
             encoder: Encoder = config.encoder.build()  # type: ignore[union-attr]
         else:
-            encoder, _ = load_encoder(config.encoder_from)
+            encoder, _ = load_encoder(config.encoder_from, trust_names=config.trust_encoder)
             if member == "scratch":
                 encoder = encoder.config.build()  # type: ignore[union-attr,operator]
         torch.manual_seed(config.seed + 1)

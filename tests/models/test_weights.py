@@ -34,6 +34,15 @@ def test_weights_of_another_encoder_are_refused(tmp_path):
         load_encoder(tmp_path)
 
 
+def test_a_description_cannot_have_a_module_imported(tmp_path):
+    save_encoder(tmp_path, SegResNetEncoder.Config(width=4, blocks=(1, 1)).build())
+    about = json.loads((tmp_path / "encoder.json").read_text())
+    about["encoder"]["name"] = "antigravity.somewhere"
+    (tmp_path / "encoder.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match=r"which medssl\.models\.encoders does not"):
+        load_encoder(tmp_path)
+
+
 @pytest.mark.parametrize("damaged", ["encoder.safetensors", "encoder.json"])
 def test_damaged_files_are_an_input_error(tmp_path, damaged):
     save_encoder(tmp_path, SegResNetEncoder.Config(width=4, blocks=(1, 1)).build())
