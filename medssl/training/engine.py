@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import lightning
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -54,6 +55,15 @@ class EngineConfig(Config):
             deterministic="warn" if self.accelerator == "cpu" else None,
             **options,
         )
+
+
+def seed_batch(seed: int, batch: int) -> None:
+    """Seed torch's generator from (seed, batch) alone.
+
+    What a step draws then depends on nothing that came before it: a resumed training draws what
+    an uninterrupted one does.
+    """
+    torch.manual_seed(int(np.random.SeedSequence([seed, batch]).generate_state(1)[0]))
 
 
 def keep_large_buffers() -> None:

@@ -3,23 +3,18 @@
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor
 
 from medssl.data.views import Batch
 from medssl.methods.base import Method
-from medssl.training.engine import EngineConfig
+from medssl.training.engine import EngineConfig, seed_batch
 from medssl.training.optimizer import OptimizerConfig
 from medssl.training.schedule import ScheduleConfig
 
 
 class PretrainModule(lightning.LightningModule):
-    """Runs a method's hooks at the right moments.
-
-    Torch's generator is seeded from (seed, step) before every batch, so what a method draws
-    depends on nothing that came before: a resumed training draws what an uninterrupted one does.
-    """
+    """Runs a method's hooks at the right moments, and seeds every batch by its number alone."""
 
     def __init__(
         self,
@@ -51,7 +46,7 @@ class PretrainModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed this batch; before the first batch of an optimiser step, update slow copies."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, batch_idx]).generate_state(1)[0]))
+        seed_batch(self.seed, batch_idx)
         if batch_idx % self.engine.accumulate == 0:
             self.method.before_step(progress=self.progress)
 

@@ -16,7 +16,7 @@ from medssl.data.preprocessing import build
 from medssl.runs.folder import atomic_path
 from medssl.runs.tracking import Tracker
 from medssl.tasks.base import Task
-from medssl.training.engine import EngineConfig
+from medssl.training.engine import EngineConfig, seed_batch
 from medssl.training.optimizer import OptimizerConfig
 from medssl.training.patches import Patch
 from medssl.training.schedule import ScheduleConfig
@@ -43,7 +43,7 @@ class SupervisedModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
         """Seed this batch, so that a resumed training draws what an uninterrupted one does."""
-        torch.manual_seed(hash((self.seed, self.global_rank, batch_idx)) % 2**63)
+        seed_batch(self.seed, batch_idx)
 
     def training_step(self, batch: Patch, batch_idx: int) -> Tensor:
         x_BCIJK = batch["image"]
