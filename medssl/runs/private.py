@@ -1,4 +1,4 @@
-"""Keep the paths of raw scans, which may hold a name, out of what is shared."""
+"""Keep the paths of raw scans and patterns on them, which may hold a name, out of what is shared."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,9 @@ import yaml
 
 from medssl.runs.folder import write_text
 
-PRIVATE_FIELDS = frozenset({"sources", "inputs", "key_file"})
+PRIVATE_FIELDS = frozenset(
+    {"sources", "inputs", "key_file", "patient_pattern", "modalities", "exclude"}
+)
 """Config fields, at any depth, whose values stay in ``private/`` (readable by its owner only)."""
 
 
@@ -25,8 +27,8 @@ def without_private(tree: Any) -> Any:
 def _remark(value: Any) -> Any:
     if not value:
         return value
-    count = len(value) if isinstance(value, list) else 1
-    return f"not recorded here ({count} path{'s' if count > 1 else ''}); see private/config.yaml"
+    count = len(value) if isinstance(value, list | dict) else 1
+    return f"not recorded here ({count} value{'s' if count > 1 else ''}); see private/config.yaml"
 
 
 def write_config(folder: Path, tree: dict[str, Any]) -> None:

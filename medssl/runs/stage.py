@@ -70,7 +70,9 @@ class StageRun:
         return result
 
     def _track(self, result: StageResult, outputs: Mapping[str, str]) -> None:
-        numbers = {k: float(v) for k, v in result.summary.items() if not isinstance(v, str)}
+        numbers = {
+            f"summary/{k}": float(v) for k, v in result.summary.items() if not isinstance(v, str)
+        }  # apart from the curves of the same name
         self.tracker.log_metrics(numbers)
         self.tracker.set_tags({k: v for k, v in result.summary.items() if isinstance(v, str)})
         self.tracker.set_tags({f"output.{name}": digest for name, digest in outputs.items()})

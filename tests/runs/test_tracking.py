@@ -96,7 +96,7 @@ def test_a_stage_is_recorded_whole(live, tmp_path):
     assert run.data.params["input.store"] == "abc"
     assert run.data.params["seed"] == run.data.tags["seed"] == "7"
     assert run.data.params["note"] == "x" * 497 + "..."
-    assert run.data.metrics["dice"] == 0.5
+    assert run.data.metrics["summary/dice"] == 0.5
     assert run.data.tags["device"] == "cpu"
     assert run.data.tags["medssl.stage"] == "pretrain"
     assert run.data.tags["environment.package.torch"]
