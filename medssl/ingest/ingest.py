@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -139,7 +139,7 @@ def _fill(
     conversion = Conversion(library=library, pseudonymizer=pseudonymizer, limits=limits)
     _convert_all(conversion, scan.items, journal, workers=config.workers)
     seen = {ref.file_key for ref in refs}
-    _settle(journal, scan.items, seen)
+    _settle(journal, {item.key for item in scan.items} | scan.kept, seen)
     outcomes = _outcomes(library, journal, scan.settled, seen)
     rows = [row for result in journal.results.values() for row in result.volumes]
     write_catalog(library, rows, pseudonymizer.key_id)
@@ -190,9 +190,8 @@ def _is_done(library: Path, journal: Journal, item: Item) -> bool:
     )
 
 
-def _settle(journal: Journal, items: Iterable[Item], seen: set[str]) -> None:
+def _settle(journal: Journal, current: Collection[str], seen: set[str]) -> None:
     """Drop earlier items whose files now belong to other items; keep those not listed today."""
-    current = {item.key for item in items}
     journal.replace(
         result
         for key, result in journal.results.items()

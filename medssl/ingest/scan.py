@@ -1,5 +1,6 @@
 """The first pass: what every file is, by its content and header, without pixels."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Scan:
 
     items: list[Item]
     settled: list[FileOutcome]
+    kept: frozenset[str] = frozenset()
+    """Keys of earlier items that stay as they are, though some of their files may be listed."""
 
 
 class Scanner:
@@ -73,6 +76,7 @@ class Scanner:
         self.nifti: list[Item] = []
         self.headers: list[SliceHeader] = []
         self.refs: dict[str, FileRef] = {}
+        self.seen: set[str] = set()
 
     def scan(
         self,
@@ -90,14 +94,20 @@ class Scanner:
         """
         for ref in track(refs, "Reading headers"):
             self._sort_in(ref)
-        for ref in self._first_deliveries(earlier or {}, paths or {}):
+        earlier = earlier or {}
+        for ref in self._first_deliveries(earlier, paths or {}):
             self._sort_in(ref)
         series = group_by_series(self.headers)
+        known = series.keys() & earlier.keys()
+        kept = {key for key in known if self._would_shrink(earlier[key], series[key])}
+        for key in sorted(kept):
+            self._refuse_new_files(earlier[key], series.pop(key))
         dicom = [self._series_item(key, members) for key, members in sorted(series.items())]
-        return Scan([*dicom, *self.nifti], self.settled)
+        return Scan([*dicom, *self.nifti], self.settled, frozenset(kept))
 
     def _sort_in(self, ref: FileRef) -> None:
         source_format = ""
+        self.seen.add(ref.file_key)
         try:
             if ref.matches(self.exclude):
                 raise reject("excluded")
@@ -156,3 +166,24 @@ class Scanner:
                     name = path.as_posix()
                     refs.append(FileRef(path, name, row.file_key, facts.st_size, facts.st_mtime_ns))
         return sorted(refs, key=lambda ref: ref.path)
+
+    def _would_shrink(self, result: ItemResult, members: Sequence[SliceHeader]) -> bool:
+        """Return whether files of ``result`` are gone and ``members`` could not stand for them."""
+        if not self._gone(result):
+            return False
+        usable = {(h.keys.instance, h.frame_index): h.pixels for h in members if not h.defect}
+        pixels = sum(pixel.rows * pixel.columns for pixel in usable.values())
+        shapes = ([row[f"shape_{axis}"] for axis in "ijk"] for row in result.volumes)
+        files = sum(int(row["source_files"]) for row in result.volumes)
+        return len(usable) < files or pixels < sum(map(math.prod, shapes))
+
+    def _gone(self, result: ItemResult) -> int:
+        """Return how many files that volumes were made of are neither listed nor where they lay."""
+        converted = (row for row in result.files if row.outcome == "converted")
+        return sum(row.file_key not in self.seen for row in converted)
+
+    def _refuse_new_files(self, result: ItemResult, members: Sequence[SliceHeader]) -> None:
+        known = {row.file_key for row in result.files}
+        error = reject("incomplete_redelivery", gone=self._gone(result))
+        new = dict.fromkeys(h.file_key for h in members if h.file_key not in known)
+        self.settled += [rejected(self.refs[key], error, "dicom") for key in new]

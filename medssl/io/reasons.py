@@ -72,6 +72,10 @@ REASONS: dict[str, Reason] = {
     ),
     "undecodable_pixels": Reason("The pixel data of a slice cannot be decoded: damaged."),
     # DICOM series that are no regular volume
+    "incomplete_redelivery": Reason(
+        "Part of a series converted before, of which {gone} file(s) cannot be found now: the "
+        "earlier volume was kept. Ingest the whole series together."
+    ),
     "patient_conflict": Reason(
         "{patients} patients share one series number: the archive mixed them up. Nothing of it "
         "was converted."

@@ -5,7 +5,8 @@ import pytest
 from medssl.io.reasons import REASONS, reject
 from tests import bad_files, phantoms
 
-SHOWN_ELSEWHERE = {"decoder_crashed"}  # tests/ingest/test_isolation.py
+SHOWN_ELSEWHERE = {"decoder_crashed", "incomplete_redelivery"}
+"""In tests/ingest/test_isolation.py and test_redelivery.py."""
 
 
 @pytest.mark.parametrize(
