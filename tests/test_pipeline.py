@@ -12,7 +12,12 @@ from medssl.runs.tracking import TrackingConfig
 
 WHOLE = {
     "work": "w",
-    "ingest": {"sources": ["scans/DOE"]},
+    "ingest": {
+        "sources": ["scans/DOE"],
+        "exclude": ["*DOE*"],
+        "modalities": {"DOE/*": "CT"},
+        "patient_pattern": "(?P<patient>DOE)",
+    },
     "curate": {},
     "prepare": {},
     "pretrain": {"method": {"name": "voco"}, "encoder": {"name": "segresnet"}},

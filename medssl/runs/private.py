@@ -1,4 +1,4 @@
-"""Keep the paths of raw scans and patterns on them, which may hold a name, out of what is shared."""
+"""Keep paths of raw scans, and patterns on them, which may hold a name, out of what is shared."""
 
 import os
 from pathlib import Path

@@ -93,6 +93,9 @@ def test_no_identifier_reaches_library_logs_or_tracking(
     config = configure(
         shipped / "dicom",
         shipped / "trouble",
+        exclude=("*Quillfeather*",),
+        modalities={"*Quillfeather*": "MR"},
+        patient_pattern="(?P<patient>Quillfeather)",
         tracking=TrackingConfig(),  # its default: store and artifacts beside the library
     )
     result = ingest(config)
@@ -106,7 +109,7 @@ def test_no_identifier_reaches_library_logs_or_tracking(
     texts = identifiers(headers)
     canaries = json.loads((shipped / "canaries.json").read_text())
     texts |= set(canaries["strings"]) | set(canaries["uids"])
-    texts |= {path.name for path in headers if len(path.stem) >= SHORTEST}
+    texts |= {path.name for path in headers if len(path.stem) >= SHORTEST} | {"Quillfeather"}
     assert (tmp_path / "mlflow.db").is_file()
     assert list((tmp_path / "mlartifacts").rglob("quarantine.csv"))
     assert search(tmp_path, private(config.library), texts) == []

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import Field
 
 from medssl.config.base import Config
 from medssl.errors import FolderError
@@ -21,6 +22,9 @@ class Example(Config):
     lr: float = 0.1
     workers: int = 1
     sources: tuple[Path, ...] = ()
+    exclude: tuple[str, ...] = ()
+    modalities: dict[str, str] = Field(default_factory=dict)
+    patient_pattern: str | None = None
     tracking: TrackingConfig = OFF
 
 
@@ -227,6 +231,28 @@ def test_paths_of_raw_scans_stay_in_the_private_folder(tmp_path):
     assert others
     assert not any("DOE" in p.read_text() for p in others)
     assert read_json(tmp_path / "manifest.json")["config"]["sources"].startswith("not recorded")
+
+
+PATTERNS = {
+    "exclude": ("*DOE*",),
+    "modalities": {"DOE/*": "CT", "*": "MR"},
+    "patient_pattern": "(?P<patient>DOE)",
+}
+
+
+def test_patterns_on_paths_stay_in_the_private_folder(tmp_path):
+    run(tmp_path, Example(**PATTERNS))
+    private = tmp_path / "private" / "config.yaml"
+    assert private.read_text().count("DOE") == 3
+    others = [p for p in tmp_path.rglob("*") if p.is_file() and p != private]
+    assert not any("DOE" in p.read_text() for p in others)
+    shown = read_json(tmp_path / "manifest.json")["config"]
+    assert shown["modalities"] == "not recorded here (2 values); see private/config.yaml"
+    assert read_json(tmp_path / "manifest.json")["config"]["sources"] == []
+    again, _ = run(tmp_path, Example(**PATTERNS))
+    assert again.skipped
+    with pytest.raises(FolderError, match=r'exclude: was \["\*DOE\*"\], now \["b"\]'):
+        run(tmp_path, Example(**(PATTERNS | {"exclude": ("b",)})))
 
 
 def test_another_source_is_named_to_the_person_who_typed_it(tmp_path):
