@@ -21,6 +21,7 @@ from medssl.data.store import ENTRIES, INDEX, CropStore
 from medssl.data.store_writer import finished_entry, write_index, write_stored_volume
 from medssl.errors import InputError, MedSSLError
 from medssl.io.volume import Volume
+from medssl.library.fingerprints.voxel_digest import voxel_digest
 from medssl.library.volumes import read_volume
 from medssl.runs.folder import write_text
 from medssl.runs.progress import task
@@ -59,6 +60,8 @@ class Job(NamedTuple):
 
     volume_key: str
     patient_key: str
+    voxel_digest: str
+    """Of the voxels that the selection was made of."""
     split: str
 
 
@@ -136,13 +139,17 @@ def prepare_one(job: Job, config: PrepareConfig, store: Path, *, resumed: bool) 
         return Outcome(job, done)
     try:
         volume = read_volume(config.library, job.volume_key)
+        if voxel_digest(volume.array_IJK, volume.intensity) != job.voxel_digest:
+            raise InputError("its voxels changed since the selection was made: curate again")
         array_IJK, affine_ras, statistics = place_on_grid(volume, config)
     except MedSSLError as error:
         return Outcome(job, None, error.problem)
     entry = write_stored_volume(
         store,
         array_IJK,
-        **job._asdict(),
+        volume_key=job.volume_key,
+        patient_key=job.patient_key,
+        split=job.split,
         modality=volume.modality,
         intensity=volume.intensity,
         spacing_mm=config.spacing_mm,

@@ -15,7 +15,9 @@ import medssl.data.prepare
 from medssl.data.prepare import PrepareConfig, place_on_grid, prepare
 from medssl.data.store import CropStore, volume_file
 from medssl.errors import FolderError, InputError
+from medssl.io.geometry import to_closest_ras
 from medssl.io.volume import Volume
+from medssl.library.fingerprints.voxel_digest import voxel_digest
 from medssl.library.volumes import volume_path, write_volume
 
 KEYS = ("aa", "bb", "cc", "dd")
@@ -25,8 +27,10 @@ SPACING_MM = (3.0, 3.0, 3.0)
 class KeptOfTest:
     """Stands for a selection: its rows and its digest."""
 
-    def __init__(self, keys=KEYS, digest="0" * 64):
+    def __init__(self, keys=KEYS, digest="0" * 64, changed=None):
+        volumes = {key: body(n) for n, key in enumerate(KEYS)} | (changed or {})
         rows = {"volume_key": keys, "patient_key": "patient", "split": "train", "note": "x"}
+        rows["voxel_digest"] = [voxels_of(volumes[key]) for key in keys]
         self.kept, self.digest = pd.DataFrame(rows), digest
         self.kept.loc[self.kept["volume_key"] == "dd", "split"] = "val"
 
@@ -43,6 +47,10 @@ def body(seed, dtype="int16", air=-1024):
     return Volume(
         array_IJK=array_IJK, affine_ras=affine_ras, modality="CT" if air else "MR", intensity=unit
     )
+
+
+def voxels_of(volume):
+    return voxel_digest(to_closest_ras(volume).array_IJK, volume.intensity)
 
 
 @pytest.fixture
@@ -150,10 +158,22 @@ def test_a_volume_that_cannot_be_read_is_a_row_and_the_rest_goes_on(config, libr
     assert rows[1].startswith("bb,the file of volume bb is damaged")
 
 
-def test_values_that_are_not_finite_are_a_reason(config, library):
+def test_voxels_that_changed_since_the_selection_are_a_reason(config, library):
+    volume = body(1)
+    volume.array_IJK[30, 25, 12] += 1
+    write_volume(library, "bb", volume)
+    result = prepare(config())
+    assert sorted(CropStore(result.folder).keys()) == ["aa", "cc", "dd"]
+    rows = (result.folder / "left_out.csv").read_text().splitlines()
+    assert rows[1:] == ["bb,its voxels changed since the selection was made: curate again"]
+
+
+def test_values_that_are_not_finite_are_a_reason(config, library, monkeypatch):
     volume = body(1, dtype="float32")
     volume.array_IJK[0, 0, 0] = np.nan
     write_volume(library, "bb", volume)
+    kept = KeptOfTest(changed={"bb": volume})
+    monkeypatch.setattr(medssl.data.prepare, "read_selection", lambda *_: kept)
     prepare(config())
     assert "bb,some voxels are not finite numbers" in (config().out / "left_out.csv").read_text()
 
