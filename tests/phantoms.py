@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, Sequence
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
@@ -95,6 +95,43 @@ def dicom_slices(array_IJK, affine, *, modality="CT", edit: Edit | None = None):
             edit(ds, k)
         slices.append(ds)
     return slices
+
+
+def enhanced(slices, sop_class):
+    """Return the slices as one enhanced multi-frame data set, frames in reversed order."""
+    frames = slices[::-1]
+    ds = slices[0]
+    ds.SOPClassUID, ds.NumberOfFrames = sop_class, len(frames)
+    ds.PixelData = b"".join(frame.PixelData for frame in frames)
+
+    def macro(**values):
+        item = Dataset()
+        for keyword, value in values.items():
+            setattr(item, keyword, value)
+        return Sequence([item])
+
+    shared = Dataset()
+    shared.PlaneOrientationSequence = macro(ImageOrientationPatient=ds.ImageOrientationPatient)
+    shared.PixelMeasuresSequence = macro(PixelSpacing=ds.PixelSpacing)
+    own = []
+    for frame in frames:
+        groups = Dataset()
+        groups.PlanePositionSequence = macro(ImagePositionPatient=frame.ImagePositionPatient)
+        if "RescaleSlope" in frame:
+            groups.PixelValueTransformationSequence = macro(
+                RescaleSlope=frame.RescaleSlope,
+                RescaleIntercept=frame.RescaleIntercept,
+                RescaleType="HU",
+            )
+        own.append(groups)
+    for keyword in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+        del ds[keyword]
+    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+        if keyword in ds:
+            del ds[keyword]
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    ds.PerFrameFunctionalGroupsSequence = Sequence(own)
+    return ds
 
 
 def save(slices, folder: Path, *, seed=0, **options):

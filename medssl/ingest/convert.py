@@ -1,7 +1,7 @@
 """One item to volumes in the library; runs in a worker process and touches nothing shared."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +140,15 @@ def _converted(ref: FileRef, volume_key: str, source_format: str) -> FileOutcome
 
 
 def _one_per_file(outcomes: Sequence[FileOutcome]) -> Iterator[FileOutcome]:
-    """Yield one row per file: a multi-frame file may be part of several stacks."""
+    """Yield one row per file: a multi-frame file may be part of several stacks.
+
+    Where one stack was converted and another was not, the row tells of both.
+    """
     ranked = sorted(outcomes, key=lambda row: _RANK[row.outcome])  # stable: the first stack stays
-    yield from {row.file_key: row for row in reversed(ranked)}.values()
+    refused = {row.file_key: row for row in reversed(ranked) if row.outcome != "converted"}
+    for file_key, row in {row.file_key: row for row in reversed(ranked)}.items():
+        why = refused.get(file_key, row)
+        yield replace(row, reason_code=why.reason_code, reason=why.reason)
 
 
 def _content_key(conversion: Conversion, paths: Sequence[Path]) -> str:

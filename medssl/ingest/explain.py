@@ -33,7 +33,8 @@ def explain(library: Path, path: Path, key_file: Path) -> str:
         return f"{path}: {row['outcome']} ({row['reason_code']})\n  {row['reason']}"
     catalog = read_catalog(library).set_index("volume_key")
     volume_key = str(row["volume_key"])
-    return f"{path}: converted\n  {_described(volume_key, catalog.loc[volume_key])}"
+    refused = f"\n  in part only ({row['reason_code']}): {row['reason']}" if row["reason"] else ""
+    return f"{path}: converted\n  {_described(volume_key, catalog.loc[volume_key])}{refused}"
 
 
 def _described(volume_key: str, row: Any) -> str:

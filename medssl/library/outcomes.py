@@ -34,7 +34,11 @@ COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FileOutcome:
-    """The one row of one file; a converted file has no reason, another no volume."""
+    """The one row of one file.
+
+    Only a converted file has a volume. It has a reason too where a part of it was refused: one
+    of the stacks of a multi-frame file.
+    """
 
     file_key: str
     outcome: Outcome
@@ -48,13 +52,13 @@ class FileOutcome:
 
 
 def write_outcomes(library: Path, outcomes: Sequence[FileOutcome]) -> None:
-    """Write ``files.parquet``, and its rejected part as ``quarantine.csv`` for people."""
+    """Write ``files.parquet``, and what was rejected of it as ``quarantine.csv`` for people."""
     rows = [asdict(row) for row in sorted(outcomes, key=lambda row: row.file_key)]
     table = pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS.items()))
     with atomic_path(Path(library) / TABLE) as partial:
         pq.write_table(table, partial)
     rejected = sorted(
-        (row for row in rows if row["outcome"] != "converted"),
+        (row for row in rows if row["reason_code"]),
         key=lambda row: (row["outcome"], row["reason_code"], row["file_key"]),
     )
     columns = ["outcome", "reason_code", "reason", "file_key", "bytes", "source_format"]

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from pydicom import Dataset, Sequence
 from pydicom.uid import (
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
@@ -139,43 +138,6 @@ def test_two_stacks_under_one_series_number_become_two_volumes(second, tmp_path)
         check(found)
 
 
-def _enhanced(slices, sop_class, *, shared_scale=True):
-    """Return the slices as one enhanced multi-frame data set, frames in reversed order."""
-    frames = slices[::-1]
-    ds = slices[0]
-    ds.SOPClassUID, ds.NumberOfFrames = sop_class, len(frames)
-    ds.PixelData = b"".join(frame.PixelData for frame in frames)
-
-    def macro(**values):
-        item = Dataset()
-        for keyword, value in values.items():
-            setattr(item, keyword, value)
-        return Sequence([item])
-
-    shared = Dataset()
-    shared.PlaneOrientationSequence = macro(ImageOrientationPatient=ds.ImageOrientationPatient)
-    shared.PixelMeasuresSequence = macro(PixelSpacing=ds.PixelSpacing)
-    own = []
-    for frame in frames:
-        groups = Dataset()
-        groups.PlanePositionSequence = macro(ImagePositionPatient=frame.ImagePositionPatient)
-        if "RescaleSlope" in frame:
-            groups.PixelValueTransformationSequence = macro(
-                RescaleSlope=frame.RescaleSlope,
-                RescaleIntercept=frame.RescaleIntercept,
-                RescaleType="HU",
-            )
-        own.append(groups)
-    for keyword in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
-        del ds[keyword]
-    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
-        if keyword in ds:
-            del ds[keyword]
-    ds.SharedFunctionalGroupsSequence = Sequence([shared])
-    ds.PerFrameFunctionalGroupsSequence = Sequence(own)
-    return ds
-
-
 @pytest.mark.parametrize(
     ("modality", "sop_class", "intensity"),
     [
@@ -185,7 +147,7 @@ def _enhanced(slices, sop_class, *, shared_scale=True):
 )
 @pytest.mark.parametrize("compressed", [False, True])
 def test_enhanced_frames_are_slices(modality, sop_class, intensity, compressed, tmp_path):
-    ds = _enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality=modality), sop_class)
+    ds = phantoms.enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality=modality), sop_class)
     if compressed:
         ds.compress(RLELossless)
     phantoms.save([ds], tmp_path)
@@ -198,13 +160,15 @@ def test_enhanced_frames_nobody_can_tell_apart_are_refused(tmp_path):
     slices = phantoms.dicom_slices(ARRAY, AFFINE, modality="MR")
     for ds in slices[1:]:
         ds.ImagePositionPatient = slices[0].ImagePositionPatient
-    phantoms.save([_enhanced(slices, EnhancedMRImageStorage)], tmp_path)
+    phantoms.save([phantoms.enhanced(slices, EnhancedMRImageStorage)], tmp_path)
     assert outcomes(tmp_path) == ([], {"multiframe_unsupported": 5})
 
 
 @pytest.mark.parametrize("frames", [3, 4, 6])
 def test_a_frame_without_its_place_is_never_dropped_in_silence(frames, tmp_path):
-    ds = _enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality="MR"), EnhancedMRImageStorage)
+    ds = phantoms.enhanced(
+        phantoms.dicom_slices(ARRAY, AFFINE, modality="MR"), EnhancedMRImageStorage
+    )
     ds.NumberOfFrames = frames
     ds.PixelData = bytes(ds.Rows * ds.Columns * 2 * frames)
     phantoms.save([ds], tmp_path)
@@ -212,7 +176,9 @@ def test_a_frame_without_its_place_is_never_dropped_in_silence(frames, tmp_path)
 
 
 def test_two_copies_of_an_enhanced_file_are_decoded_once_each(tmp_path, monkeypatch):
-    ds = _enhanced(phantoms.dicom_slices(ARRAY, AFFINE, modality="MR"), EnhancedMRImageStorage)
+    ds = phantoms.enhanced(
+        phantoms.dicom_slices(ARRAY, AFFINE, modality="MR"), EnhancedMRImageStorage
+    )
     for seed in range(2):
         phantoms.save([ds], tmp_path, seed=seed)
     decoded = []
