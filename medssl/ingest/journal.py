@@ -1,10 +1,11 @@
 """The durable record of finished items: one line each, appended before the next is begun.
 
 A process killed at any moment loses at most the line it was writing, and with it one item,
-whose volume file is then written again over itself.
+whose volume file is then written again over itself. So does a line that was damaged since.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from medssl.ingest.items import ItemResult
+from medssl.library.catalog import COLUMNS
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.folder import write_text
+
+_log = logging.getLogger(__name__)
 
 FILE = "journal.jsonl"
 _BINARY = ("dct_full", "dct_bbox")
@@ -46,9 +50,21 @@ class Journal:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):  # the line that a kill cut short
             os.truncate(self.path, whole)
+        damaged = 0
         for line in content[:whole].splitlines():
-            result = _from_line(line)
+            try:
+                result = _from_line(line)
+            except (ValueError, KeyError, TypeError):
+                damaged += 1
+                continue
             yield result.key, result
+        if damaged:
+            _log.warning(
+                "%d damaged line(s) of %s were left out. Scans they told of are converted again "
+                "if they are in the sources of this run; else ingest their sources again.",
+                damaged,
+                FILE,
+            )
 
 
 def _to_line(result: ItemResult) -> str:
@@ -62,6 +78,8 @@ def _from_line(line: bytes) -> ItemResult:
     tree: dict[str, Any] = json.loads(line)
     for row in tree["volumes"]:
         row |= {name: bytes.fromhex(row[name]) for name in _BINARY}
+        if row.keys() != COLUMNS.keys():
+            raise ValueError("not a row of the catalog")
     return ItemResult(
         key=tree["key"],
         signature=tree["signature"],
