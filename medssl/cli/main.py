@@ -77,20 +77,27 @@ def _from_file(name: str, summary: str) -> None:
 @app.command()
 def ingest(
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="SOURCE|KEY=VALUE", help="Folders and files of scans."),
-    ],
+    ] = None,
     library: Annotated[Path | None, typer.Option(help="Library to make or to add to.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="Secret key of the pseudonyms.")] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Say what became of this file, and do nothing else."),
+    ] = None,
     config: Refined = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
     """Scans (DICOM, NIfTI) to a library: converted once, without names, checked, described."""
-    from medssl.cli.run import Request, split_overrides
+    from medssl.cli.run import Request, explain_file, split_overrides
 
-    paths, overrides = split_overrides(sources)
-    given = {"sources": paths, "library": library, "key_file": key_file}
+    if explain is not None:
+        explain_file(explain, library, key_file)
+        return
+    paths, overrides = split_overrides(sources or [])
+    given = {"sources": paths or None, "library": library, "key_file": key_file}
     Request("ingest", config, given, overrides, overwrite, dry_run).run()
 
 

@@ -123,3 +123,13 @@ def user_errors_explained() -> Iterator[None]:
 def _tell(text: str) -> None:
     sys.stdout.flush()
     typer.echo(text, err=True)
+
+
+def explain_file(path: Path, library: Path | None, key_file: Path | None) -> None:
+    """Print what became of one file of a library."""
+    if library is None or key_file is None:
+        raise typer.BadParameter("--explain also needs --library and --key-file")
+    with user_errors_explained():
+        from medssl.ingest.explain import explain
+
+        say(explain(library, path, key_file))

@@ -226,3 +226,20 @@ def test_an_interruption_says_how_to_continue(how, number, code):
 def test_the_command_knows_every_stage_config():
     for module, name in run_module._WHERE.values():
         assert issubclass(getattr(importlib.import_module(module), name), Config)
+
+
+def test_explain_says_what_became_of_one_file(command, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(
+        "medssl.ingest.explain.explain", lambda *words: seen.append(words) or "converted"
+    )
+    result = command("ingest", "--explain", "a.dcm", "--library", "L", "--key-file", "K")
+    assert result.exit_code == 0, result.output
+    assert seen == [(Path("L"), Path("a.dcm"), Path("K"))]
+    assert "converted" in result.output
+
+
+def test_explain_without_a_library_is_wrong_usage(command):
+    result = command("ingest", "--explain", "a.dcm")
+    assert result.exit_code == 2
+    assert "--explain also needs --library and --key-file" in result.output

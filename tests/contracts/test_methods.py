@@ -31,9 +31,7 @@ def batch(method):
     rng = np.random.default_rng(0)
     region = method.views.region_voxels
     return method.views.collate(
-        [
-            method.views.cut(anatomy(rng, region), method.views.draw(rng)) for _ in range(2)
-        ]
+        [method.views.cut(anatomy(rng, region), method.views.draw(rng)) for _ in range(2)]
     )
 
 
