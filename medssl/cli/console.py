@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,6 @@ from medssl.cli.reporters import PlainReporter, RichReporter
 from medssl.runs import progress
 from medssl.runs.environment import rank
 from medssl.runs.stage import StageResult
-from medssl.runs.tracking import NO_TELEMETRY
 
 _CHATTY = (
     "PIL",
@@ -44,7 +42,6 @@ def set_up(*, verbose: bool = False, log_file: Path | None = None) -> None:
     On a terminal they are Rich's, elsewhere plain lines; ``log_file`` gets every record as a
     line of JSON. Only rank 0 speaks. Libraries' chatter is silenced, and so is telemetry.
     """
-    os.environ.update(NO_TELEMETRY)  # before anything imports mlflow, as MONAI does
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)

@@ -29,7 +29,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _BATCH = {"metrics": 900, "params": 90, "tags": 90}
-NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 """Environment variables that keep MLflow, and others that heed them, from reporting home."""
 
 _UNLESS_SET = {
@@ -155,7 +154,6 @@ _CLIENTS: dict[str, Any] = {}
 
 def _client(uri: str) -> Any:
     """Return the client of ``uri``; one thread at a time imports mlflow or makes a database."""
-    os.environ.update(NO_TELEMETRY)
     for variable, value in _UNLESS_SET.items():
         os.environ.setdefault(variable, value)
     with _CONNECTING:
@@ -168,7 +166,7 @@ def _connect(uri: str) -> Any:
     from mlflow.telemetry import set_telemetry_client
     from mlflow.tracking import MlflowClient
 
-    # anew, since MONAI may have imported mlflow before telemetry was forbidden
+    # anew, since mlflow may have been imported before medssl, which forbids its telemetry
     set_telemetry_client()  # type: ignore[no-untyped-call]
     for chatty in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

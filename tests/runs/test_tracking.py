@@ -282,25 +282,21 @@ def test_credentials_in_the_environment_are_not_written_or_told(tmp_path, monkey
 
 TELEMETRY = """
 import sys
-from medssl.cli.console import set_up
-from medssl.runs.tracking import _client
-if sys.argv[1] == "command line":
-    set_up()
-if sys.argv[1] == "late":
+if sys.argv[1] == "mlflow first":
     import mlflow
     assert mlflow.telemetry.get_telemetry_client() is not None  # on, as it is by default
+    from medssl.runs.tracking import _client
+    _client("http://127.0.0.1:9")
 else:
+    import medssl
     assert "mlflow" not in sys.modules
-    if sys.argv[1] == "library":
-        _client("http://127.0.0.1:9")
     import mlflow
-_client("http://127.0.0.1:9")
 assert mlflow.telemetry.utils.is_telemetry_disabled()
 assert mlflow.telemetry.get_telemetry_client() is None
 """
 
 
-@pytest.mark.parametrize("how", ["command line", "library", "late"])
+@pytest.mark.parametrize("how", ["mlflow first", "medssl first"])
 def test_telemetry_is_off(how, tmp_path):
     decides = {"MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "PYTEST_CURRENT_TEST", "CI"}
     environment = {k: v for k, v in os.environ.items() if k not in decides}
