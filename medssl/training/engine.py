@@ -70,7 +70,8 @@ def keep_large_buffers() -> None:
     """Tell glibc to keep freed memory instead of giving it back to the system at once.
 
     Activations of volumes are large, and by default every one is mapped, zeroed and unmapped
-    again at each step: on two cores that cost up to 8 times the step itself.
+    again at each step. On two cores the median step of a small encoder took 1.2 times as long
+    without this, and single steps 1.7 times.
     """
     if sys.platform != "linux" or torch.cuda.is_available():
         return
