@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 			echo "On Debian and Ubuntu: apt install python3-venv, then run make again." >&2; \
 			exit 1; fi; fi
 	@echo "Installing into $(VENV); this happens once and takes a few minutes"
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev,server]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev,server,s3,cluster,ocr]'
 	@touch $@
 
 quickstart: $(INSTALLED) ## Run the main job on real scans, in about ten minutes
