@@ -54,18 +54,33 @@ def reorient(
     Returns:
         A view of the array, and the affine under which every voxel stays where it was.
     """
-    current = orientations.io_orientation(affine_ras)
-    wanted = orientations.axcodes2ornt(tuple(target))
-    change = orientations.ornt_transform(current, wanted)
+    change = _turn(affine_ras, target)
     turned = orientations.apply_orientation(array_IJK, change)
     affine: Float64Array = affine_ras @ orientations.inv_ornt_aff(change, array_IJK.shape[:3])
     return turned, affine + 0.0  # no -0.0, which would look like a difference
 
 
+def _turn(affine_ras: Float64Array, target: str) -> Float64Array:
+    """Return, for each axis, which one it becomes, and -1 where it is flipped on the way."""
+    wanted = orientations.axcodes2ornt(tuple(target))
+    change: Float64Array = orientations.ornt_transform(
+        orientations.io_orientation(affine_ras), wanted
+    )
+    return change
+
+
 def to_closest_ras(volume: "Volume") -> "Volume":
     """Return ``volume`` with its axes as near to right, front, head as flips can bring them.
 
-    Nothing is resampled: an oblique scan stays oblique, and its affine says so.
+    Nothing is resampled: an oblique scan stays oblique, and its affine says so. The sources of
+    the slices turn with them.
     """
     array, affine = reorient(volume.array_IJK, volume.affine_ras, "RAS")
-    return replace(volume, array_IJK=np.ascontiguousarray(array), affine_ras=affine)
+    axis, direction = _turn(volume.affine_ras, "RAS")[volume.slice_axis]
+    return replace(
+        volume,
+        array_IJK=np.ascontiguousarray(array),
+        affine_ras=affine,
+        slice_axis=int(axis),
+        slices=volume.slices[:: int(direction)],
+    )

@@ -13,6 +13,22 @@ _AXES = 3
 Intensity = Literal["hu", "arbitrary"]
 """Whether a voxel's number is a Hounsfield unit or has a meaning only within its own scan."""
 
+REGULARIZED = ("tilt", "uneven", "shear", "filled")
+"""What may have been resampled: slices shifted by a tilted gantry, slices at uneven distances,
+axes not at right angles, missing slices."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceSource:
+    """Which slice of which file a slice of a volume was read from; pseudonyms only."""
+
+    file_key: str
+    frame_index: int | None
+    """Which frame of the file, None for a file of one slice."""
+    instance_key: str
+    filled: bool = False
+    """The slice was missing and is interpolated; the source is the nearest slice there was."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
@@ -24,6 +40,9 @@ class Volume:
             right, y to the front and z to the head.
         modality: "CT", "MR", "PT" or "unknown".
         intensity: "hu" only when the numbers are known to be Hounsfield units.
+        regularized: what was resampled to make a rectangular grid, words of ``REGULARIZED``.
+        slice_axis: the axis along which the slices were stacked.
+        slices: the source of each index of that axis; empty where a file holds no slices.
 
     Raises:
         ValueError: when array, affine or labels break these promises. It is a bug of the
@@ -34,6 +53,9 @@ class Volume:
     affine_ras: Float64Array
     modality: str
     intensity: Intensity = "arbitrary"
+    regularized: tuple[str, ...] = ()
+    slice_axis: int = 2
+    slices: tuple[SliceSource, ...] = ()
 
     def __post_init__(self) -> None:
         array, affine = self.array_IJK, self.affine_ras
@@ -47,6 +69,12 @@ class Volume:
             raise ValueError("affine_ras must be invertible, with 0 0 0 1 as its last row")
         if self.intensity not in ("hu", "arbitrary"):
             raise ValueError(f"intensity is 'hu' or 'arbitrary', not {self.intensity!r}")
+        if not set(self.regularized) <= set(REGULARIZED):
+            raise ValueError(f"regularized holds words of {REGULARIZED}, got {self.regularized}")
+        if self.slices and len(self.slices) != array.shape[self.slice_axis]:
+            raise ValueError(
+                f"{len(self.slices)} slice sources for {array.shape[self.slice_axis]} slices"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:

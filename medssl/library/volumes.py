@@ -1,21 +1,38 @@
 """One volume of the library in one file: voxels on the closest RAS grid, and their geometry."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import blosc2
 import numpy as np
 
 from medssl.errors import InputError
 from medssl.io.geometry import to_closest_ras
-from medssl.io.volume import Volume
+from medssl.io.volume import SliceSource, Volume
 from medssl.runs.folder import atomic_path
 
 FOLDER, SUFFIX = "volumes", ".b2nd"
-FORMAT_VERSION = 1
-_META = "medssl"
+FORMAT_VERSION = 2
+_META, _SLICES = "medssl", "slices"
 _BLOCK_VOXELS, _CHUNK_VOXELS = 32, 128
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """Where the slices of a stored volume come from.
+
+    Attributes:
+        axis: the axis of the stored array along which the slices lie.
+        sources: one per index of that axis; none for a volume read from a NIfTI file.
+    """
+
+    axis: int
+    sources: tuple[SliceSource, ...]
 
 
 def volume_path(library: Path, volume_key: str) -> Path:
@@ -31,7 +48,7 @@ def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
     """
     stored = to_closest_ras(volume)
     with atomic_path(volume_path(library, volume_key)) as partial:
-        blosc2.asarray(
+        file = blosc2.asarray(
             stored.array_IJK,
             urlpath=str(partial),
             mode="w",
@@ -46,6 +63,7 @@ def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
             ),
             meta={_META: _geometry(stored)},
         )
+        file.schunk.vlmeta[_SLICES] = [list(astuple(source)) for source in stored.slices]
     return stored
 
 
@@ -55,6 +73,19 @@ def read_volume(library: Path, volume_key: str) -> Volume:
     Raises:
         InputError: when it is not there, or its file is damaged or of another format version.
     """
+    return _read(library, volume_key, _volume)
+
+
+def read_slices(library: Path, volume_key: str) -> SliceRecord:
+    """Return which file each slice of the volume ``volume_key`` was read from.
+
+    Raises:
+        InputError: as ``read_volume``.
+    """
+    return _read(library, volume_key, _record)
+
+
+def _read(library: Path, volume_key: str, part: Callable[[Any, dict[str, Any]], T]) -> T:
     path = volume_path(library, volume_key)
     if not path.is_file():
         raise InputError(
@@ -66,12 +97,7 @@ def read_volume(library: Path, volume_key: str) -> Volume:
         meta: dict[str, Any] = dict(file.schunk.meta[_META])
         version = meta["format_version"]
         if version == FORMAT_VERSION:
-            return Volume(
-                array_IJK=np.asarray(file[:]),
-                affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
-                modality=meta["modality"],
-                intensity=meta["intensity"],
-            )
+            return part(file, meta)
     except Exception:  # noqa: BLE001  a damaged file makes the decoder raise anything at all
         raise InputError(
             f"the file of volume {volume_key} is damaged or too large for the memory at hand",
@@ -81,6 +107,28 @@ def read_volume(library: Path, volume_key: str) -> Volume:
         f"volume {volume_key} has format version {version}, this medssl reads {FORMAT_VERSION}",
         hint="ingest again with --overwrite",
     )
+
+
+def _volume(file: Any, meta: dict[str, Any]) -> Volume:
+    slices = _record(file, meta)
+    return Volume(
+        array_IJK=np.asarray(file[:]),
+        affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
+        modality=meta["modality"],
+        intensity=meta["intensity"],
+        regularized=tuple(meta["regularized"]),
+        slice_axis=slices.axis,
+        slices=slices.sources,
+    )
+
+
+def _record(file: Any, meta: dict[str, Any]) -> SliceRecord:
+    rows = file.schunk.vlmeta[_SLICES]
+    sources = (
+        SliceSource(file_key=key, frame_index=frame, instance_key=instance, filled=filled)
+        for key, frame, instance, filled in rows
+    )
+    return SliceRecord(meta["slice_axis"], tuple(sources))
 
 
 def sweep(library: Path, *, keep: Collection[str]) -> None:
@@ -96,4 +144,6 @@ def _geometry(volume: Volume) -> dict[str, Any]:
         "affine_ras": volume.affine_ras.ravel().tolist(),
         "modality": volume.modality,
         "intensity": volume.intensity,
+        "regularized": list(volume.regularized),
+        "slice_axis": volume.slice_axis,
     }

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from medssl.errors import InputError
-from medssl.io.volume import Volume
-from medssl.library.volumes import read_volume, sweep, volume_path, write_volume
+from medssl.io.volume import SliceSource, Volume
+from medssl.library.volumes import read_slices, read_volume, sweep, volume_path, write_volume
 from tests import phantoms
 
 AFFINE = phantoms.affine_ras((5, 4, 3))
@@ -26,6 +26,34 @@ def test_a_volume_comes_back_on_the_closest_ras_grid(dtype, tmp_path):
     if dtype == np.int16:
         assert phantoms.value_error(found.array_IJK, found.affine_ras) == 0
     assert [p.name for p in (tmp_path / "volumes").iterdir()] == ["key.b2nd"]
+
+
+def test_a_volume_keeps_the_sources_of_its_slices_and_what_was_resampled(tmp_path):
+    sources = tuple(
+        SliceSource(file_key=f"f{k // 2}", frame_index=k % 2, instance_key=f"i{k}", filled=k == 3)
+        for k in range(7)
+    )
+    array = np.zeros((5, 6, 7), np.int16)
+    sagittal = np.array([[0, 0, -2.0, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    volume = Volume(
+        array_IJK=array,
+        affine_ras=sagittal,
+        modality="MR",
+        regularized=("tilt", "filled"),
+        slices=sources,
+    )
+    write_volume(tmp_path, "key", volume)
+    record, found = read_slices(tmp_path, "key"), read_volume(tmp_path, "key")
+    assert (record.axis, record.sources) == (0, sources[::-1])
+    assert (found.slice_axis, found.slices) == (record.axis, record.sources)
+    assert found.regularized == ("tilt", "filled")
+
+
+def test_a_volume_without_slices_has_no_sources(tmp_path):
+    write_volume(tmp_path, "key", make())
+    assert read_slices(tmp_path, "key").sources == ()
+    with pytest.raises(InputError, match="is not in the library"):
+        read_slices(tmp_path, "other")
 
 
 def test_the_file_can_be_read_in_parts(tmp_path):

@@ -105,6 +105,7 @@ def _read_stack(stack: Slices, limits: Limits, *, copies: bool) -> DicomVolume:
         affine_ras=affine_ras,
         modality=stack[0].modality,
         intensity=pixels.intensity,
+        slices=tuple(header.source for header in stack),
     )
     noticed = {
         "derived": "DERIVED" in stack[0].image_type,

@@ -8,6 +8,7 @@ import numpy as np
 
 from medssl.io.deidentify import ScanKeys
 from medssl.io.geometry import Float64Array
+from medssl.io.volume import SliceSource
 
 Vector = tuple[float, float, float]
 
@@ -78,6 +79,13 @@ class SliceHeader:
     """What tells images of one place apart: echo, b-value, time point and the like."""
     defect: str | None
     """The reason code of what makes this slice, and so its stack, unusable."""
+
+    @property
+    def source(self) -> SliceSource:
+        """What a volume records of the slice."""
+        return SliceSource(
+            file_key=self.file_key, frame_index=self.frame_index, instance_key=self.keys.instance
+        )
 
 
 def by_identity(header: SliceHeader) -> tuple[str, int, str]:

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.uid import (
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
@@ -57,6 +58,16 @@ def test_a_repeated_slice_is_dropped_and_counted(same_uid, tmp_path):
     check(found)
     assert "copies_dropped" in found.flags
     assert refused == {"duplicate_slice": 1}
+
+
+def test_each_slice_of_a_volume_knows_its_file(tmp_path):
+    phantoms.write_dicom(tmp_path, ARRAY, AFFINE)
+    ((found,), _) = outcomes(tmp_path)
+    for k, source in enumerate(found.volume.slices):
+        ds = dcmread(tmp_path / source.file_key)  # `outcomes` takes names for keys
+        stored = np.frombuffer(ds.PixelData, np.int16).reshape(ds.Rows, ds.Columns).T
+        np.testing.assert_array_equal(found.volume.array_IJK[:, :, k], stored - 1024)
+        assert (source.frame_index, source.filled) == (None, False)
 
 
 @pytest.mark.parametrize("told_by", ["EchoTime", "DiffusionBValue", "TemporalPositionIdentifier"])
