@@ -17,6 +17,7 @@ from pathlib import Path
 from medssl.errors import InputError
 
 _KEY_BYTES = 32
+_SHIFT_DAYS = 3650
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -100,11 +101,22 @@ class Pseudonymizer:
         """Return a keyed version of a content digest: equal for equal files, and untraceable."""
         return self._pseudonym("content", digest)
 
+    def uid(self, uid: str) -> str:
+        """Return the DICOM UID that stands for ``uid`` wherever it is written or referred to."""
+        return f"2.25.{int.from_bytes(self._digest('uid', uid))}"
+
+    def day_shift(self, patient_key: str) -> int:
+        """Return by how many days every date of a patient moves: -3650 to -1, never 0."""
+        return -1 - int.from_bytes(self._digest("days", patient_key)) % _SHIFT_DAYS
+
     def _pseudonym(self, kind: str, *parts: str) -> str:
+        return base64.b32encode(self._digest(kind, *parts)).decode("ascii").rstrip("=").lower()
+
+    def _digest(self, kind: str, *parts: str) -> bytes:
         # Lengths make ("a", "bc") and ("ab", "c") different messages.
         message = "|".join([kind, *(f"{len(part)}:{part}" for part in parts)])
-        digest = hmac.digest(self._secret, message.encode(errors="surrogateescape"), hashlib.sha256)
-        return base64.b32encode(digest[:16]).decode("ascii").rstrip("=").lower()
+        encoded = message.encode(errors="surrogateescape")
+        return hmac.digest(self._secret, encoded, hashlib.sha256)[:16]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,3 +82,15 @@ def test_words_of_a_header_pass_only_through_a_vocabulary():
     assert body_part("L-SPINE") == "spine"
     assert body_part("SMITH, JOHN") == ""
     assert image_type(("ORIGINAL", "primary", "SMITH^JOHN", "AXIAL")) == "ORIGINAL/PRIMARY/AXIAL"
+
+
+def test_uids_and_day_shifts_are_keyed_valid_and_stable(key_file):
+    one, other = Pseudonymizer.from_key_file(key_file), Pseudonymizer.ephemeral()
+    uid = one.uid("1.2.840.1")
+    assert re.fullmatch(r"2\.25\.[1-9]\d{0,38}", uid)
+    assert uid == Pseudonymizer.from_key_file(key_file).uid("1.2.840.1")
+    assert len({uid, one.uid("1.2.840.2"), other.uid("1.2.840.1")}) == 3
+    shifts = {one.day_shift(str(number)) for number in range(200)}
+    assert all(-3650 <= shift <= -1 for shift in shifts)
+    assert len(shifts) > 150
+    assert one.day_shift("7") == one.day_shift("7") != other.day_shift("7")
