@@ -68,7 +68,7 @@ class IngestConfig(Config):
     format itself does not tell; without a glob the modality is "unknown"."""
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out, such as `*/labels/*`; they are counted as skipped."""
-    min_slices: Annotated[int, Field(ge=2)] = 4
+    min_slices: Annotated[int, Field(ge=1)] = 4
     """A stack of fewer slices is no volume."""
     max_volume_mib: Annotated[int, Field(gt=0)] = 4096
     """A file whose header announces more is refused before anything is allocated."""

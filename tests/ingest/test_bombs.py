@@ -4,7 +4,6 @@ import json
 import struct
 import subprocess
 import sys
-import zipfile
 import zlib
 
 import pytest
@@ -44,14 +43,16 @@ def zeros_deflated(gib):
 
 def deflated_dicom(folder):
     """Header and pixels small, then an element whose value inflates to 2.9 GiB."""
-    path = phantoms.write_dicom(
+    path, *others = phantoms.write_dicom(
         folder,
         phantoms.phantom(AFFINE),
         AFFINE,
         edit=lambda ds, _: setattr(
             ds.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian
         ),
-    )[0]
+    )
+    for other in others:
+        other.unlink()
     content = path.read_bytes()
     start = 144 + dcmread(path, stop_before_pixels=True).file_meta.FileMetaInformationGroupLength
     plain = zlib.decompress(content[start:], -zlib.MAX_WBITS)
@@ -113,21 +114,9 @@ def vast_codestream(folder):
     return {"undecodable_pixels"}
 
 
-def zip_of_zeros(folder):
-    """A member of 3 GiB in an archive of 3 MB."""
-    path = folder / "zeros.zip"
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
-        archive.open("scan/zeros.dcm", "w", force_zip64=True) as member,
-    ):
-        for _ in range(3 * 1024):
-            member.write(bytes(MIB))
-    return {"decompression_bomb"}
-
-
 @pytest.mark.parametrize(
     "build",
-    [deflated_dicom, honest_nifti, lying_nifti, vast_slice, vast_codestream, zip_of_zeros],
+    [deflated_dicom, honest_nifti, lying_nifti, vast_slice, vast_codestream],
 )
 def test_bomb(build, tmp_path):
     folder, library = tmp_path / "scans", tmp_path / "library"

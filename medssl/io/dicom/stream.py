@@ -1,14 +1,17 @@
 """A DICOM file as a stream pydicom can read without surprises: inflated under a limit."""
 
 import io
+import math
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomFileLike
+from pydicom.filereader import read_dataset as read_elements
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -23,6 +26,9 @@ from medssl.io.reasons import reject
 PREAMBLE_BYTES, MAGIC = 128, b"DICM"
 _META_GROUP_LENGTH_BYTES = 12
 _META_PROBE_BYTES = 4096
+_LONGEST_HEADER_BYTES = 16 * 2**20
+_SIZES = ["NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated"]
+_PIXEL_DATA = Tag("PixelData")
 
 
 def open_dicom(path: Path, limits: Limits) -> BinaryIO:
@@ -45,8 +51,8 @@ def open_dicom(path: Path, limits: Limits) -> BinaryIO:
         file.seek(offset + int(meta.FileMetaInformationGroupLength))
         plain = _inflate(file.read(), limits.volume_bytes)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    stream = io.BytesIO()
-    stream.write(bytes(PREAMBLE_BYTES) + MAGIC)
+    stream = io.BytesIO(bytes(PREAMBLE_BYTES) + MAGIC)
+    stream.seek(0, io.SEEK_END)
     write_file_meta_info(DicomFileLike(stream), meta, enforce_standard=False)
     stream.write(plain)
     stream.seek(0)
@@ -97,11 +103,27 @@ def bytes_left(stream: BinaryIO) -> int:
 
 
 def _inflate(data: bytes, limit: int) -> bytes:
+    """Inflate no more than a header of reasonable length, and the pixels that header announces."""
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = engine.decompress(data, limit)
+    plain = engine.decompress(data, _LONGEST_HEADER_BYTES)
+    if engine.unconsumed_tail:
+        room = min(_announced_bytes(plain), limit)
+        plain += engine.decompress(engine.unconsumed_tail, max(room, 1))
     if engine.unconsumed_tail:
         raise reject("decompression_bomb")
     return plain
+
+
+def _announced_bytes(start: bytes) -> int:
+    """Return how many bytes of pixels the header announces that ``start`` begins with."""
+    header = read_elements(
+        io.BytesIO(start),
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _vr, _length: tag >= _PIXEL_DATA,
+        specific_tags=[Tag(keyword) for keyword in _SIZES],
+    )
+    return math.prod(int(header.get(keyword) or 1) for keyword in _SIZES) // 8
 
 
 def _implied_syntax(implicit: bool | None, little: bool | None) -> UID:
