@@ -77,9 +77,8 @@ def check(folder, count, seed):
 
 def test_damaged_files(tmp_path):
     said = check(tmp_path, 260, seed=1)
-    assert (
-        said["quarantined"] > 50 and said["converted"] > 10
-    )  # neither all hurt beyond reading, nor none
+    assert said["quarantined"] > 50
+    assert said["converted"] > 10  # else everything was hurt beyond reading
 
 
 @pytest.mark.slow
