@@ -10,6 +10,7 @@ from medssl.io.narrow import VoxelArray
 from medssl.io.volume import Volume
 from medssl.library.fingerprints.dct256 import dct256
 from medssl.library.fingerprints.voxel_digest import voxel_digest
+from medssl.library.small_integers import are_small, histogram
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +61,20 @@ def statistics(array: VoxelArray) -> dict[str, float]:
 
     The percentiles are voxels of the volume, never interpolated.
     """
-    p01, p99 = np.percentile(array, (1, 99), method="inverted_cdf")
+    if are_small(array.dtype):
+        counted = histogram(array)
+        low, high = counted.values[0], counted.values[-1]
+        p01, p99 = counted.percentiles((1, 99))
+        mean, std = counted.mean, counted.std
+    else:
+        low, high = array.min(), array.max()
+        p01, p99 = np.percentile(array, (1, 99), method="inverted_cdf")
+        mean, std = array.mean(dtype=np.float64), array.std(dtype=np.float64)
     return {
-        "min": float(array.min()),
-        "max": float(array.max()),
+        "min": float(low),
+        "max": float(high),
         "p01": float(p01),
         "p99": float(p99),
-        "mean": float(array.mean(dtype=np.float64)),
-        "std": float(array.std(dtype=np.float64)),
+        "mean": float(mean),
+        "std": float(std),
     }

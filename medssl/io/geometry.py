@@ -16,6 +16,8 @@ Float64Array: TypeAlias = NDArray[np.float64]
 LPS_TO_RAS: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's frame (left, posterior, superior) to NIfTI's (right, anterior, superior)."""
 
+_SLAB_VOXELS = 16
+
 
 def lps_to_ras(affine_lps: Float64Array) -> Float64Array:
     """Return the affine that leads to RAS+ millimetres, given the one that leads to LPS+."""
@@ -69,6 +71,18 @@ def _turn(affine_ras: Float64Array, target: str) -> Float64Array:
     return change
 
 
+def contiguous(array_IJK: "VoxelArray") -> "VoxelArray":
+    """Return ``array_IJK`` in C order; a turned view is copied in slabs that stay in the cache."""
+    if array_IJK.flags.c_contiguous:
+        return array_IJK
+    turned = np.empty(array_IJK.shape, array_IJK.dtype)
+    slowest = int(np.argmax(np.abs(array_IJK.strides)))
+    source, target = (np.moveaxis(array, slowest, 0) for array in (array_IJK, turned))
+    for start in range(0, len(source), _SLAB_VOXELS):
+        target[start : start + _SLAB_VOXELS] = source[start : start + _SLAB_VOXELS]
+    return turned
+
+
 def to_closest_ras(volume: "Volume") -> "Volume":
     """Return ``volume`` with its axes as near to right, front, head as flips can bring them.
 
@@ -79,7 +93,7 @@ def to_closest_ras(volume: "Volume") -> "Volume":
     axis, direction = _turn(volume.affine_ras, "RAS")[volume.slice_axis]
     return replace(
         volume,
-        array_IJK=np.ascontiguousarray(array),
+        array_IJK=contiguous(array),
         affine_ras=affine,
         slice_axis=int(axis),
         slices=volume.slices[:: int(direction)],

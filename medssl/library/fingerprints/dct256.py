@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.library.small_integers import are_small, histogram, look_up, table_of
+
 SPEC = "dct256/1"
 """Goes wherever signatures are stored: signatures of different specs are never compared."""
 
@@ -68,12 +70,17 @@ def quantise(array_IJK: NDArray[Any], intensity: str) -> NDArray[np.uint16]:
     levels_IJK = np.zeros(array_IJK.shape, dtype=np.uint16)
     if high <= low:
         return levels_IJK
-    for i, slab_JK in enumerate(array_IJK):
-        values = np.nan_to_num(slab_JK.astype(np.float64), nan=low, posinf=low, neginf=low)
+
+    def level(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+        clipped = np.clip(np.nan_to_num(values, nan=low, posinf=low, neginf=low), low, high)
         if intensity == "hu":
-            levels_IJK[i] = (np.rint(np.clip(values, low, high)) - low) * 32
-        else:
-            levels_IJK[i] = (np.clip(values, low, high) - low) * 65535 / (high - low)
+            return ((np.rint(clipped) - low) * 32).astype(np.uint16)
+        return ((clipped - low) * 65535 / (high - low)).astype(np.uint16)
+
+    small = are_small(array_IJK.dtype)
+    table = table_of(array_IJK.dtype, level) if small else np.empty(0)
+    for i, slab_JK in enumerate(array_IJK):
+        levels_IJK[i] = look_up(table, slab_JK) if small else level(slab_JK.astype(np.float64))
     return levels_IJK
 
 
@@ -83,10 +90,10 @@ def body_box(levels_IJK: NDArray[np.uint16], air_below: int) -> tuple[slice, sli
     The whole grid when no plane does.
     """
     body_IJK = levels_IJK >= air_below
+    counts_JK = body_IJK.sum(axis=0, dtype=np.int64)
+    counts_I = np.array([np.count_nonzero(body_JK) for body_JK in body_IJK])
     box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        counts = body_IJK.sum(axis=others, dtype=np.int64)
+    for counts in (counts_I, counts_JK.sum(axis=1), counts_JK.sum(axis=0)):
         planes = np.flatnonzero(counts * FULLEST_PLANE_PARTS > counts.max(initial=0))
         box.append(slice(int(planes[0]), int(planes[-1]) + 1) if planes.size else slice(None))
     return box[0], box[1], box[2]
@@ -127,6 +134,10 @@ def _pool_leading_axis(array: NDArray[Any]) -> Ints:
 
 def _percentiles(array: NDArray[Any]) -> tuple[float, float]:
     """Return the clipping values: voxels of the volume themselves, never interpolated."""
+    if are_small(array.dtype) and array.size:
+        counted = histogram(array)
+        low, high = counted.percentiles(PERCENT)
+        return (low, high) if low < high else (counted.values[0], counted.values[-1])
     values = array.ravel()
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]

@@ -6,16 +6,22 @@ data sets were found with both rewritten.
 """
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medssl.library.small_integers import are_small, look_up, table_of
 
 SPEC = "voxels/1"
 """Part of every digest: a change of the rules below changes all digests."""
 
 HU_RANGE = (-1024, 3071)
 """What a 12-bit scanner can say; padding below and metal above differ between exports."""
+
+Canonical: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 LEVELS = 65536
 """A power of two: scaled integers of up to 16 bits then never fall halfway between two levels."""
@@ -34,16 +40,27 @@ def voxel_digest(array_IJK: NDArray[Any], intensity: str) -> str:
         intensity: ``"hu"`` or ``"arbitrary"``; the two never share a digest.
     """
     digest = hashlib.sha256(f"{SPEC}/{intensity}/{array_IJK.shape}".encode())
-    low, high = HU_RANGE if intensity == "hu" else finite_range(array_IJK)
+    canonical = canonical_voxels(array_IJK, intensity)
     for slab_JK in array_IJK:
-        if intensity == "hu":
-            canonical = np.rint(_finite(slab_JK, low, high)).astype("<i2")
-        else:
-            step = _finite(slab_JK, low, high) - low
-            canonical = np.rint(step * LEVELS / max(high - low, np.finfo(float).tiny))
-            canonical = canonical.astype("<i4")
-        digest.update(np.ascontiguousarray(canonical).tobytes())
+        digest.update(np.ascontiguousarray(canonical(slab_JK)).data)
     return digest.hexdigest()
+
+
+def canonical_voxels(array_IJK: NDArray[Any], intensity: str) -> Canonical:
+    """Return a function that gives the canonical values of any part of ``array_IJK``."""
+    low, high = HU_RANGE if intensity == "hu" else finite_range(array_IJK)
+
+    def canonical(values: NDArray[np.float64]) -> NDArray[Any]:
+        finite = np.clip(np.nan_to_num(values, nan=low, posinf=low, neginf=low), low, high)
+        if intensity == "hu":
+            return np.rint(finite).astype("<i2")
+        return np.rint((finite - low) * LEVELS / max(high - low, np.finfo(float).tiny)).astype(
+            "<i4"
+        )
+
+    if are_small(array_IJK.dtype):
+        return partial(look_up, table_of(array_IJK.dtype, canonical))
+    return lambda part: canonical(part.astype(np.float64))
 
 
 def finite_range(array: NDArray[Any]) -> tuple[float, float]:
@@ -51,9 +68,3 @@ def finite_range(array: NDArray[Any]) -> tuple[float, float]:
     if array.dtype.kind == "f":
         array = array[np.isfinite(array)]
     return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-
-
-def _finite(slab: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
-    """Return ``slab`` in float64, clipped; what is not a number becomes ``low``."""
-    values = np.nan_to_num(slab.astype(np.float64), nan=low, posinf=low, neginf=low)
-    return np.clip(values, low, high)
