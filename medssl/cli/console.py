@@ -32,6 +32,7 @@ _CHATTY = (
     "nibabel",
     "numexpr",
     "pydicom",
+    "pynetdicom",
     "urllib3",
 )
 

@@ -9,7 +9,7 @@ import yaml
 from medssl.runs.folder import write_text
 
 PRIVATE_FIELDS = frozenset(
-    {"sources", "inputs", "key_file", "patient_pattern", "modalities", "exclude"}
+    {"sources", "inputs", "key_file", "patient_pattern", "modalities", "exclude", "query"}
 )
 """Config fields, at any depth, whose values stay in ``private/`` (readable by its owner only)."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from medssl.errors import MedSSLError, RejectedFileError
 
@@ -59,4 +59,25 @@ class ParcelSource(Protocol):
 
         Raises:
             SourceError: the parcel did not arrive whole, after every retry.
+        """
+
+
+@runtime_checkable
+class Listener(ParcelSource, Protocol):
+    """A source that is sent things, and keeps them until they are in the library."""
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            SourceError: it cannot.
+        """
+
+    def stop(self) -> None:
+        """Stop listening; what was received stays."""
+
+    def release(self, parcel: Parcel) -> None:
+        """Delete what is kept of ``parcel``, unless more of it came meanwhile.
+
+        To be called for every listed parcel that is done, in this run or an earlier one.
         """

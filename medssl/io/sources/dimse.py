@@ -1,0 +1,309 @@
+"""Archives by classic DICOM: C-FIND says what there is; C-MOVE or C-GET brings it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
+from pydicom import Dataset
+from pydicom.config import disable_value_validation
+from pynetdicom import AE, build_context, build_role
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from medssl.config.base import Config
+from medssl.errors import RejectedFileError
+from medssl.io.sources.base import Parcel, SourceError
+from medssl.io.sources.query import SERIES_COUNT, of_series, of_study
+from medssl.io.sources.receiver import (
+    LONGEST_PDU_BYTES,
+    Deliver,
+    Peer,
+    Receiver,
+    ReceiverConfig,
+    quiet,
+)
+from medssl.io.sources.retrieval import (
+    Patience,
+    SeriesFolder,
+    SeriesUid,
+    TryAgainError,
+    as_count,
+    checked_uid,
+    fetch_series,
+    persist,
+)
+from medssl.io.untrusted import untrusted
+
+T = TypeVar("T")
+_MOST_CONTEXTS = 127  # 128, less the one of C-GET itself
+_STUDIES_AT_ONCE, _UIDS_AT_ONCE = 100, 50
+_SYNTAXES = (
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (70, 57, 80, 81, 90, 91, 201, 202, 203)),
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51)),
+    *(f"1.2.840.10008.1.2{part}" for part in (".5", ".1", "", ".1.99", ".2")),
+)
+"""What C-GET offers to take, each in a context of its own so that nothing is transcoded."""
+_USUAL = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "2.1", "4", "4.1", "7", "128"))
+"""CT, enhanced CT, MR, enhanced MR, secondary capture, PET: where an archive does not tell."""
+_DESTINATION_UNKNOWN, _PENDING = 0xA801, (0xFF00, 0xFF01)
+
+
+class DimseConfig(Config):
+    """How an archive is asked by classic DICOM."""
+
+    ae_title: Annotated[str, Field(min_length=1, max_length=16)] = "MEDSSL"
+    """What we call ourselves; the archive must know this title."""
+    retrieve: Literal["auto", "move", "get"] = "auto"
+    """By C-MOVE the archive connects to us, at the address it has on file for our title; by C-GET
+    it answers on our own connection. auto: C-MOVE, and C-GET where that is refused."""
+    host: str = "0.0.0.0"  # noqa: S104  the archive is another machine
+    """Address of this machine at which C-MOVE delivers; default: all it has."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 11112
+    """Port at which C-MOVE delivers."""
+    receiver: ReceiverConfig = ReceiverConfig()
+    """Whose images are taken during a C-MOVE, and the certificates in use."""
+    encrypted: bool = False
+    """Ask over TLS, with the certificates of `receiver.tls`."""
+    longest_move_s: Annotated[float, Field(gt=0)] = 900.0
+    """Some archives say nothing until a C-MOVE is done; silence longer than this is failure."""
+    patience: Patience = Patience()
+    """When to give up."""
+
+
+class DimseSource:
+    """The series of an archive that fit a query; each is a parcel ``study/series``."""
+
+    def __init__(self, url: str, config: DimseConfig, query: Mapping[str, str]) -> None:
+        """Prepare to ask; nothing is sent yet.
+
+        Args:
+            url: ``dimse://TITLE@host:port`` of the archive.
+            config: how to ask.
+            query: which series, by DICOM keyword.
+
+        Raises:
+            SourceError: the address is not understood.
+        """
+        quiet()
+        self.label = url.rstrip("/")
+        self._peer, self._config, self._query = Peer.of_url(url), config, query
+        self._by_get = config.retrieve == "get"
+
+    def list_parcels(self) -> Iterable[Parcel]:
+        """Yield the series that fit the query.
+
+        Raises:
+            SourceError: the archive cannot be asked, or answers what cannot be.
+        """
+        (studies,) = self._find("STUDY", [{"StudyInstanceUID": ""} | of_study(self._query)])
+        asked = {"SeriesInstanceUID": "", SERIES_COUNT: ""} | of_series(self._query)
+        wanted = [{"StudyInstanceUID": checked_uid(row["StudyInstanceUID"])} for row in studies]
+        for some in _batches(wanted, _STUDIES_AT_ONCE):
+            answers = self._find("SERIES", [study | asked for study in some])
+            for study, rows in zip(some, answers, strict=True):
+                yield from (self._parcel(study["StudyInstanceUID"], row) for row in rows)
+
+    def _parcel(self, study: str, row: Mapping[str, str]) -> Parcel:
+        series = SeriesUid.checked(study, row["SeriesInstanceUID"])
+        files = as_count(row[SERIES_COUNT])
+        if files is None:
+            files = len(self.instances(series))
+        return Parcel(series.name, stamp=str(files), files=files, bytes=None)
+
+    def fetch(self, parcel: Parcel, folder: Path) -> None:
+        """Bring ``parcel`` into ``folder``, one file per image, as the bytes that were sent.
+
+        Raises:
+            SourceError: it does not arrive whole.
+        """
+        fetch_series(self, parcel, folder, self._config.patience)
+
+    def instances(self, series: SeriesUid) -> set[str]:
+        """Return the UIDs of the instances of ``series``."""
+        return set(self._classes(series))
+
+    def retrieve(
+        self, series: SeriesUid, missing: Sequence[str] | None, inbox: SeriesFolder
+    ) -> None:
+        """Add instances to ``inbox`` while they arrive."""
+        for uids in [None] if missing is None else _batches(missing, _UIDS_AT_ONCE):
+            wanted = _identifier(series, uids)
+            if not self._by_get:
+                try:
+                    self._move(wanted, inbox)
+                except RefusedError:
+                    if self._config.retrieve == "move":
+                        raise
+                    self._by_get = True
+            if self._by_get:
+                self._get(wanted, set(self._classes(series).values()), inbox)
+
+    def _classes(self, series: SeriesUid) -> dict[str, str]:
+        """Return the kind (SOP class) of every instance, by its UID."""
+        fixed = {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.series}
+        (rows,) = self._find("IMAGE", [{**fixed, "SOPInstanceUID": "", "SOPClassUID": ""}])
+        return {checked_uid(row["SOPInstanceUID"]): row["SOPClassUID"] for row in rows}
+
+    def _find(self, level: str, queries: Sequence[Mapping[str, str]]) -> list[list[dict[str, str]]]:
+        """Return the rows that answer each of ``queries``; all go over one connection."""
+        return persist(lambda: self._find_once(level, queries), self._config.patience)
+
+    def _find_once(
+        self, level: str, queries: Sequence[Mapping[str, str]]
+    ) -> list[list[dict[str, str]]]:
+        model = StudyRootQueryRetrieveInformationModelFind
+        with self._connected([build_context(model)]) as link:
+            return [
+                [
+                    _texts(row, query)
+                    for status, row in link.send_c_find(_question(level, query), model)
+                    if _is_pending(status) and row is not None
+                ]
+                for query in queries
+            ]
+
+    def _move(self, wanted: Dataset, inbox: SeriesFolder) -> None:
+        model = StudyRootQueryRetrieveInformationModelMove
+        here = Peer(self._config.ae_title, self._config.host, self._config.port)
+        with (
+            Receiver(here, self._config.receiver, _into(inbox)),
+            self._connected([build_context(model)], self._config.longest_move_s) as link,
+        ):
+            for status, _ in link.send_c_move(wanted, self._config.ae_title, model):
+                _is_pending(status, self._unreachable())
+
+    def _unreachable(self) -> str:
+        here = f"port {self._config.port} of this machine"
+        return f"can the archive reach {here}, and has it registered {self._config.ae_title} there?"
+
+    def _get(self, wanted: Dataset, classes: set[str], inbox: SeriesFolder) -> None:
+        model = StudyRootQueryRetrieveInformationModelGet
+        kinds = sorted(classes - {""}) or _USUAL
+        offered = [build_context(uid, syntax) for syntax in _SYNTAXES for uid in kinds]
+        contexts = [build_context(model), *offered[:_MOST_CONTEXTS]]
+        taker = Receiver(self._peer, self._config.receiver, _into(inbox))
+        with self._connected(contexts, self._config.longest_move_s, kinds, taker) as link:
+            for status, _ in link.send_c_get(wanted, model):
+                _is_pending(status)
+
+    @contextmanager
+    def _connected(
+        self,
+        contexts: list[PresentationContext],
+        silence_s: float | None = None,
+        roles: Sequence[str] = (),
+        taker: Receiver | None = None,
+    ) -> Iterator[Association]:
+        """Yield a connection on which the archive agreed to the first of ``contexts``."""
+        entity = AE(self._config.ae_title)
+        timeout_s = self._config.patience.timeout_s
+        entity.acse_timeout = entity.connection_timeout = timeout_s
+        entity.dimse_timeout = entity.network_timeout = silence_s or timeout_s
+        tls = self._config.receiver.tls
+        link = entity.associate(
+            self._peer.host,
+            self._peer.port,
+            contexts=contexts,
+            ae_title=self._peer.title,
+            max_pdu=LONGEST_PDU_BYTES,
+            ext_neg=[build_role(uid, scp_role=True) for uid in roles],
+            evt_handlers=taker.handlers if taker else [],
+            tls_args=(tls.for_client(), self._peer.host) if self._config.encrypted else None,
+        )
+        self._check(link, contexts[0])
+        try:
+            yield link
+        finally:
+            if link.is_established:
+                link.release()
+
+    def _check(self, link: Association, needed: PresentationContext) -> None:
+        where = f"{self._peer.title} at {self._peer.host}:{self._peer.port}"
+        if link.is_rejected:
+            raise SourceError(
+                f"{where} refuses to be called by {self._config.ae_title}",
+                hint="is its title right, and ours known to it (dimse.ae_title)?",
+            )
+        refused = {context.abstract_syntax for context in link.rejected_contexts}
+        if needed.abstract_syntax in refused:
+            if link.is_established:
+                link.release()
+            raise RefusedError(f"{where} does not offer what was asked of it")
+        if not link.is_established:
+            raise TryAgainError(
+                f"no connection to {where}", hint="is the archive running, the address right?"
+            )
+
+
+class RefusedError(SourceError):
+    """The archive does not do what was asked in this way; another may work."""
+
+
+def _batches(everything: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]
+
+
+def _question(level: str, query: Mapping[str, str]) -> Dataset:
+    identifier = Dataset()
+    with disable_value_validation():  # a range or a wildcard is no valid date or name
+        identifier.QueryRetrieveLevel = level
+        if not all(value.isascii() for value in query.values()):
+            identifier.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, value in query.items():
+            setattr(identifier, keyword, value)
+    return identifier
+
+
+def _identifier(series: SeriesUid, uids: Sequence[str] | None) -> Dataset:
+    wanted = Dataset()
+    wanted.QueryRetrieveLevel = "SERIES" if uids is None else "IMAGE"
+    wanted.StudyInstanceUID, wanted.SeriesInstanceUID = series.study, series.series
+    if uids is not None:
+        wanted.SOPInstanceUID = list(uids)
+    return wanted
+
+
+def _into(inbox: SeriesFolder) -> Deliver:
+    return lambda content, _: inbox.add([content])
+
+
+def _texts(row: Dataset, keywords: Iterable[str]) -> dict[str, str]:
+    """Return what a row of an answer says to each of ``keywords``, "" where it says nothing."""
+    try:
+        with untrusted("damaged_header"):
+            return {keyword: str(row.get(keyword) or "") for keyword in keywords}
+    except RejectedFileError:
+        raise SourceError("the archive's answer is damaged") from None
+
+
+def _is_pending(status: Dataset, hint: str | None = None) -> bool:
+    """Return whether more is to come.
+
+    Raises:
+        TryAgainError: the request failed in a way that may pass.
+        RefusedError: the archive does not know where to send images to.
+    """
+    code = status.get("Status")
+    if code in _PENDING:
+        return True
+    if code == 0:
+        return False
+    if code is None:
+        raise TryAgainError("the connection to the archive broke off")
+    if code == _DESTINATION_UNKNOWN:
+        raise RefusedError(
+            "the archive does not know where to send images to (status 0xA801)",
+            hint="have it register dimse.ae_title with this machine's address and dimse.port, "
+            "or set dimse.retrieve=get",
+        )
+    failed = status.get("NumberOfFailedSuboperations")
+    what = "do what was asked" if not failed else f"send {failed} images of a series"
+    raise TryAgainError(f"the archive cannot {what} (status 0x{code:04X})", hint=hint)
