@@ -180,6 +180,23 @@ def predict(
     Request("predict", config, given, overrides, overwrite, dry_run).run()
 
 
+@app.command()
+def deidentify(
+    source: Annotated[Path | None, typer.Argument(metavar="SRC", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="DST", show_default=False)] = None,
+    overrides: Overrides = None,
+    key_file: Annotated[Path | None, typer.Option(help="Secret key of the pseudonyms.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """DICOM files to DICOM files that may leave: no identifiers, headers by allow-list."""
+    from medssl.cli.run import Request
+
+    given = {"sources": [source] if source else None, "out": out, "key_file": key_file}
+    Request("deidentify", config, given, overrides or [], overwrite, dry_run).run()
+
+
 _from_file("run", "Several stages from one file; what still matches is skipped.")
 
 

@@ -34,6 +34,7 @@ _WHERE = {
     "evaluate": ("medssl.evaluation.evaluate", "EvaluateConfig"),
     "export": ("medssl.export.export", "ExportConfig"),
     "predict": ("medssl.inference.predict", "PredictConfig"),
+    "deidentify": ("medssl.privacy.deidentify", "DeidentifyConfig"),
     "run": ("medssl.pipeline", "PipelineConfig"),
 }
 

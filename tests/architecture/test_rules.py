@@ -11,7 +11,11 @@ PACKAGE = sorted((ROOT / "medssl").rglob("*.py"))
 SOURCES = [*PACKAGE, *sorted((ROOT / "pipelines").rglob("*.py"))]
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools", "stuff"}
 MOST_LINES = 350
-IDENTIFIER_READERS = {"medssl/io/deidentify.py", "medssl/io/dicom/headers.py"}
+IDENTIFIER_READERS = {
+    "medssl/io/deidentify.py",
+    "medssl/io/dicom/headers.py",
+    "medssl/privacy/header.py",
+}
 IDENTIFIERS = {"PatientName", "PatientID", "PatientBirthDate", "patient_id", "patient_name"}
 
 
