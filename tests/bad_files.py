@@ -159,6 +159,20 @@ def _time_series(folder):
         phantoms.save(all_slices, folder, seed=time)
 
 
+def _stopped_time_series(folder):
+    """Three time points, of the last of which one slice is missing."""
+    all_slices = slices(modality="MR")
+    for time in range(3):
+        for k, ds in enumerate(all_slices):
+            ds.SOPInstanceUID, ds.TemporalPositionIdentifier = generate_uid(), time + 1
+            ds.PixelData = np.full(42, 10 * time + k, np.int16).tobytes()
+        phantoms.save(all_slices[: 4 if time == 2 else 5], folder, seed=time)
+
+
+def _renumbered(folder):
+    series(folder, edit=lambda ds, _: setattr(ds, "SeriesInstanceUID", generate_uid()))
+
+
 def _two_patients(folder):
     on_slice(1, lambda ds: setattr(ds, "PatientID", "P-2"))(folder)
 
@@ -280,6 +294,9 @@ DICOM = {
     "coincident_positions": moved([0, 0, 0, 0, 0]),
     "ambiguous_positions": _two_pictures_of_one_place,
     "time_series": _time_series,
+    "incomplete_volume": _stopped_time_series,
+    "single_slices": _renumbered,
+    "no_slice_thickness": lambda folder: series(folder, shape=(7, 6, 1)),
     "missing_slices": moved([0, 3, 6, 12, 15]),
     "uneven_spacing": moved([0, 3, 6.5, 10.7, 12]),
     "gantry_tilt": _tilted,
@@ -299,12 +316,21 @@ NIFTI = {
     "no_orientation": nifti(sform_code=0, qform_code=0),
     "bad_affine": nifti(srow_x=[0, 0, 0, 0]),
     "sheared_affine": nifti(affine=_sheared()),
+    "frames_differ": nifti(qoffset_x=5.0),
     "not_finite": _not_numbers,
     "complex_values": nifti(np.zeros(phantoms.SHAPE, np.complex64)),
     "rgb": nifti(datatype=128),
     "time_series": nifti(np.zeros((7, 6, 5, 3), np.int16)),
     "too_few_slices": nifti(np.zeros((7, 6, 1), np.int16)),
 }
+
+POLICIES = {
+    "gantry_tilt": {"tilt": "quarantine"},
+    "sheared_affine": {"shear": "quarantine"},
+    "time_series": {"time_series": "skip"},
+    "frames_differ": {"frames_differ": "quarantine"},
+}
+"""What makes medssl refuse what it would resample, split or flag."""
 
 CASES = [
     *(("any", code, build) for code, build in ANY.items()),

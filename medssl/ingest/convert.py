@@ -13,7 +13,7 @@ from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom.read import RejectedSlices, SeriesOutcome, read_series
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.limits import Limits
-from medssl.io.nifti import read_nifti_checked
+from medssl.io.nifti import NiftiVolume, read_nifti_volumes
 from medssl.io.reasons import reject
 from medssl.io.sources.folder import FileRef
 from medssl.io.untrusted import untrusted
@@ -105,14 +105,27 @@ def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]
 
 
 def _convert_nifti(conversion: Conversion, item: NiftiItem) -> ItemResult:
+    """Convert every volume of the file, or none: a damaged end shows after the last."""
     (ref,) = item.files
     try:
-        found = read_nifti_checked(ref.path, item.modality, conversion.limits)
         file_digest = _content_key(conversion, [ref.path])
+        volumes = read_nifti_volumes(ref.path, item.modality, conversion.limits)
+        rows = [_store_nifti(conversion, item, found, file_digest) for found in volumes]
     except RejectedFileError as error:
         files = (rejected(ref, error, "nifti"),)
         return ItemResult(key=item.key, signature=item.signature, files=files, volumes=())
-    volume_key = conversion.pseudonymizer.volume_key(item.keys.instance)
+    return ItemResult(
+        key=item.key,
+        signature=item.signature,
+        files=(_converted(ref, rows[0]["volume_key"], "nifti"),),
+        volumes=tuple(rows),
+    )
+
+
+def _store_nifti(
+    conversion: Conversion, item: NiftiItem, found: NiftiVolume, file_digest: str
+) -> dict[str, Any]:
+    volume_key = conversion.pseudonymizer.volume_key(item.keys.instance, *found.split_by)
     stored = write_volume(conversion.library, volume_key, found.volume)
     unknown = () if item.keys.patient_known else ("patient_unknown",)
     origin = Origin(
@@ -121,12 +134,7 @@ def _convert_nifti(conversion: Conversion, item: NiftiItem) -> ItemResult:
         file_digest=file_digest,
         flags=(*found.flags, *unknown),
     )
-    return ItemResult(
-        key=item.key,
-        signature=item.signature,
-        files=(_converted(ref, volume_key, "nifti"),),
-        volumes=(catalog_row(volume_key, item.keys, stored, origin),),
-    )
+    return catalog_row(volume_key, item.keys, stored, origin)
 
 
 def _converted(ref: FileRef, volume_key: str, source_format: str) -> FileOutcome:

@@ -17,7 +17,7 @@ from medssl.ingest.items import Item
 from medssl.ingest.journal import Journal
 from medssl.ingest.scan import BIDS_PATIENT, NiftiLabels, Scanner
 from medssl.io.deidentify import Pseudonymizer
-from medssl.io.limits import Limits
+from medssl.io.limits import IrregularPolicy, Limits
 from medssl.io.sources.folder import FileRef, list_files
 from medssl.library import volumes as volume_files
 from medssl.library.catalog import catalog_digest, write_catalog
@@ -72,6 +72,8 @@ class IngestConfig(Config):
     """A stack of fewer slices is no volume."""
     max_volume_mib: Annotated[int, Field(gt=0)] = 4096
     """A file whose header announces more is refused before anything is allocated."""
+    irregular: IrregularPolicy = IrregularPolicy()
+    """What becomes of scans whose slices form no regular stack."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Processes that convert; 1 means this process, 0 one per core."""
     tracking: TrackingConfig = TrackingConfig()
@@ -131,7 +133,7 @@ def _fill(
     paths = _joined_paths(library, refs)
     write_paths(library, paths, [])
     journal = Journal(library)
-    limits = Limits(config.max_volume_mib * 2**20, config.min_slices)
+    limits = Limits(config.max_volume_mib * 2**20, config.min_slices, config.irregular)
     labels = NiftiLabels(
         patient=re.compile(config.patient_pattern or BIDS_PATIENT), modalities=config.modalities
     )

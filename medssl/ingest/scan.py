@@ -11,7 +11,7 @@ from medssl.ingest.convert import CONVERSION_VERSION, rejected
 from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom.headers import read_headers
-from medssl.io.dicom.series import group_by_series
+from medssl.io.dicom.series import group_by_series, renumbered
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.identify import identify
 from medssl.io.limits import Limits
@@ -97,13 +97,27 @@ class Scanner:
         earlier = earlier or {}
         for ref in self._first_deliveries(earlier, paths or {}):
             self._sort_in(ref)
-        series = group_by_series(self.headers)
+        series = self._with_renumbered(group_by_series(self.headers))
         known = series.keys() & earlier.keys()
         kept = {key for key in known if self._would_shrink(earlier[key], series[key])}
         for key in sorted(kept):
             self._refuse_new_files(earlier[key], series.pop(key))
         dicom = [self._series_item(key, members) for key, members in sorted(series.items())]
         return Scan([*dicom, *self.nifti], self.settled, frozenset(kept))
+
+    def _with_renumbered(
+        self, series: dict[str, list[SliceHeader]]
+    ) -> dict[str, list[SliceHeader]]:
+        """Return ``series`` with slices that were renumbered one by one joined or refused."""
+        series = dict(series)
+        for keys in renumbered(series, self.limits.least_slices):
+            joined = [header for key in keys for header in series.pop(key)]
+            if self.limits.policy.merge_single_slices:
+                series[keys[0]] = joined
+                continue
+            error = reject("single_slices", count=len(joined))
+            self.settled += [rejected(self.refs[h.file_key], error, "dicom") for h in joined]
+        return series
 
     def _sort_in(self, ref: FileRef) -> None:
         source_format = ""
@@ -148,6 +162,7 @@ class Scanner:
             [
                 CONVERSION_VERSION,
                 [self.limits.volume_bytes, self.limits.least_slices],
+                self.limits.policy.model_dump(),
                 settings,
                 sorted([ref.file_key, ref.bytes, ref.mtime_ns] for ref in files),
             ]

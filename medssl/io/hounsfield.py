@@ -4,6 +4,8 @@ import numpy as np
 
 from medssl.io.narrow import VoxelArray
 
+AIR_HU = -1000
+
 LOWEST_SCANNED_HU = -1200.0
 """Below air with its noise lies only what scanners write outside their field of view."""
 

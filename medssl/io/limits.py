@@ -26,6 +26,12 @@ class IrregularPolicy(Config):
     """Many images of each place: one volume per time point, or none."""
     most_volumes: Annotated[int, Field(ge=1)] = 64
     """A series of more volumes is skipped as a time series."""
+    frames_differ: Literal["flag", "quarantine"] = "flag"
+    """NIfTI files whose sform and qform disagree by more than 1 % of a voxel: the sform counts
+    and the volume is flagged, or the file is quarantined."""
+    nifti_assume_ras: bool = False
+    """Take the axes of a NIfTI file that does not say where it lies for right, front, head. The
+    common readers disagree on such files, so by default they are quarantined."""
     merge_single_slices: bool = False
     """Join slices that each carry a series number of their own, where all else agrees."""
 

@@ -1,11 +1,13 @@
-"""NIfTI files to volumes and back: every number of the header is checked before it is used."""
+"""NIfTI files to volumes and back."""
 
 import gzip
 import io
+import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import nibabel
 import numpy as np
@@ -14,28 +16,25 @@ from medssl.io import geometry
 from medssl.io.geometry import Float64Array
 from medssl.io.hounsfield import looks_like_hounsfield
 from medssl.io.identify import GZIP_MAGIC
-from medssl.io.limits import MIB, Limits
+from medssl.io.limits import IrregularPolicy, Limits
 from medssl.io.narrow import VoxelArray, narrow
+from medssl.io.nifti_header import LONGEST_BYTES, NiftiHeader, parse_header
 from medssl.io.reasons import reject
+from medssl.io.regularize import (
+    outside_value,
+    plan_rectangle,
+    refuse_too_large,
+    resample_affine,
+)
 from medssl.io.untrusted import untrusted
 from medssl.io.volume import Intensity, Volume
 from medssl.runs.folder import atomic_path
 
 Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
 
-_HEADER_BYTES = {348: 348, 540: 540}
-_LEAST_OFFSET = {348: 352, 540: 544}
-_REAL, _COLOUR, _COMPLEX = "iuf", (128, 2304), (32, 1792, 2048)
-_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}
-"""NIfTI's spatial units (unknown, metre, millimetre, micron), by their code."""
-
-SPACING_MM = (0.01, 50.0)
-_WORST_CONDITION = 1e4
 _SHEAR_TOLERANCE_DEGREES = 0.05
-_FRAME_TOLERANCE_VOXELS = 0.01
 _MOST_NOT_FINITE = 0.01
 _MOST_TRAILING_BYTES = 2**20
-_HIGHEST_OFFSET = 2**26
 _PIECE_BYTES = 2**22
 _LARGEST_WHOLE_SHIFT = 2**31
 
@@ -46,37 +45,66 @@ class NiftiVolume:
 
     volume: Volume
     flags: tuple[str, ...]
+    split_by: tuple[str, ...] = ()
+    """Which of several volumes of the file it is."""
 
 
 def read_nifti(path: Path, modality: str = "unknown", limits: Limits | None = None) -> Volume:
-    """Return the volume in ``path``; see ``read_nifti_checked``."""
-    return read_nifti_checked(path, modality, limits or Limits()).volume
+    """Return the only volume in ``path``, on the file's own grid; see ``read_nifti_checked``.
+
+    Without ``limits`` sheared axes are refused: labels must not be interpolated, and what is
+    found in an image must fit it voxel by voxel.
+    """
+    own_grid = Limits(policy=IrregularPolicy(shear="quarantine"))
+    return read_nifti_checked(path, modality, limits or own_grid).volume
 
 
 def read_nifti_checked(path: Path, modality: str, limits: Limits) -> NiftiVolume:
-    """Read ``path`` to its last byte, so that a wrong checksum shows.
+    """Return the only volume in ``path``; see ``read_nifti_volumes``.
+
+    Raises:
+        RejectedFileError: also ``time_series``, where there are several.
+    """
+    first, *others = read_nifti_volumes(path, modality, limits, most=1)
+    if others:
+        raise ValueError("most=1 gives one volume")
+    return first
+
+
+def read_nifti_volumes(
+    path: Path, modality: str, limits: Limits, most: int | None = None
+) -> Iterator[NiftiVolume]:
+    """Yield the volumes in ``path``, one per time point, and read it to its last byte.
+
+    One is read after the other, so that memory holds one. A wrong checksum shows only after the
+    last: what was yielded before an error must be thrown away.
 
     Args:
         path: .nii or .nii.gz, NIfTI-1 or NIfTI-2, either byte order.
-        modality: "CT", "MR" or "unknown"; the format does not tell. A CT whose values cannot be
-            Hounsfield units is flagged ``hu_implausible`` and its intensity is "arbitrary".
-        limits: caps on what is allocated.
+        modality: "CT", "MR", "PT" or "unknown"; the format does not tell. A CT whose values
+            cannot be Hounsfield units is flagged ``hu_implausible`` and its intensity is
+            "arbitrary".
+        limits: caps on what is allocated, and the policy for sheared axes and time series.
+        most: volumes allowed; None for what the policy says.
 
     Raises:
         RejectedFileError: when the file is damaged, or is no volume with a place in space.
     """
-    with untrusted("damaged_header"), path.open("rb") as file:
-        packed = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        stream: Stream = gzip.GzipFile(fileobj=file) if packed else file
-        header = _read_header(stream)
-        shape, dtype = _layout(header, limits)
-        affine, flags = _affine(header)
-        stored = _read_voxels(stream, header, shape, dtype)
-    array, more = _intensities(stored, header)
-    intensity, doubts = _meaning(array, modality)
-    volume = Volume(array_IJK=array, affine_ras=affine, modality=modality, intensity=intensity)
-    return NiftiVolume(volume, (*flags, *more, *doubts))
+    with untrusted("damaged_header"):
+        file = path.open("rb")
+    with file:
+        with untrusted("damaged_header"):
+            stream = _unpacked(file)
+            header = parse_header(bytes(_read(stream, LONGEST_BYTES)), limits, most)
+            _skip(stream, header.offset - stream.tell())
+        for number in range(1, header.count + 1):
+            with untrusted("damaged_header"):
+                stored = _read_voxels(stream, header)
+                if number == header.count:
+                    _read_to_end(stream)
+            found = _placed(stored, header, modality, limits)
+            several = header.count > 1
+            yield replace(found, split_by=(f"time_point={number}",)) if several else found
 
 
 def write_nifti(
@@ -108,115 +136,48 @@ def write_nifti(
         partial.write_bytes(gzip.compress(content, 1, mtime=0) if packed else content)
 
 
-def _read_header(stream: Stream) -> Any:
-    """Return nibabel's view of the header, unchecked: nibabel's own checks mend and log."""
-    head = _read(stream, 540)
-    sizes = {int.from_bytes(head[:4], order): order for order in ("little", "big")}
-    size = next((s for s in sizes if s in _HEADER_BYTES), 0)
-    if size == 0 or len(head) < size:
-        raise reject("damaged_header")
-    kind: Any = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header  # noqa: PLR2004
-    header = kind(
-        bytes(head[:size]), endianness="<" if sizes[size] == "little" else ">", check=False
-    )
-    magic = bytes(header["magic"])[:3]
-    if magic in (b"ni1", b"ni2"):
-        raise reject("nifti_pair_unsupported")
-    if magic not in (b"n+1", b"n+2"):
-        raise reject("damaged_header")
-    return header
+def _unpacked(file: io.BufferedReader) -> Stream:
+    packed = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if packed else file
 
 
-def _layout(header: Any, limits: Limits) -> tuple[tuple[int, int, int], np.dtype]:
-    """Return shape and stored type, having refused what is no scan of one intensity."""
-    axes, *dims = (int(d) for d in header["dim"])
-    if not 1 <= axes <= len(dims) or min(dims[:axes]) <= 0:
-        raise reject("bad_dimensions")
-    shape = [*dims[:axes]]
-    while len(shape) > 3 and shape[-1] == 1:  # noqa: PLR2004
-        shape.pop()
-    datatype = int(header["datatype"])
-    if datatype in _COLOUR:
-        raise reject("rgb")
-    if datatype in _COMPLEX or len(shape) > 4:  # noqa: PLR2004
-        raise reject("complex_values")
-    if len(shape) == 4:  # noqa: PLR2004
-        raise reject("time_series", count=shape[3])
-    try:
-        dtype = header.get_data_dtype()
-    except (LookupError, nibabel.spatialimages.HeaderDataError):
-        raise reject("unsupported_datatype", datatype=datatype) from None
-    if dtype.kind not in _REAL or dtype.itemsize > 8:  # noqa: PLR2004
-        raise reject("unsupported_datatype", datatype=datatype)
-    if len(shape) < 3 or min(shape) < limits.least_slices:  # noqa: PLR2004
-        count = min(shape) if len(shape) == 3 else 1  # noqa: PLR2004
-        raise reject("too_few_slices", count=count, least=limits.least_slices)
-    announced = float(np.prod(shape, dtype=np.float64)) * dtype.itemsize
-    if announced > limits.volume_bytes:
-        raise reject(
-            "too_large", announced_mib=announced / MIB, limit_mib=limits.volume_bytes / MIB
-        )
-    return (shape[0], shape[1], shape[2]), dtype
-
-
-def _affine(header: Any) -> tuple[Float64Array, list[str]]:
-    """Return the affine in millimetres: sform where set, else qform (nifti1.h, METHOD 3 and 2)."""
-    scale = np.diag([_TO_MM.get(int(header["xyzt_units"]) % 8, 1.0)] * 3 + [1.0])
-    sform = header.get_sform() if header["sform_code"] > 0 else None
-    qform = _qform(header) if header["qform_code"] > 0 else None
-    if sform is None and header["qform_code"] <= 0:
-        raise reject("no_orientation")
-    affine = np.asarray(scale @ (sform if sform is not None else qform), dtype=np.float64)
-    _refuse_unusable(affine)
-    flags = []
-    if sform is not None and qform is not None and not _agree(affine, scale @ qform):
-        flags.append("sform_qform_differ")
-    return affine, flags
-
-
-def _qform(header: Any) -> Float64Array | None:
-    """Return the qform, or None where its quaternion or pixdim make no rotation or size."""
-    if header["sform_code"] <= 0 and not (header["pixdim"][1:4] > 0).all():
-        raise reject("bad_affine", low_mm=SPACING_MM[0], high_mm=SPACING_MM[1])
-    try:
-        return np.asarray(header.get_qform(), dtype=np.float64)
-    except (ValueError, nibabel.spatialimages.HeaderDataError):
-        if header["sform_code"] > 0:
-            return None
-        raise reject("bad_affine", low_mm=SPACING_MM[0], high_mm=SPACING_MM[1]) from None
-
-
-def _refuse_unusable(affine: Float64Array) -> None:
-    finite = np.isfinite(affine).all()
-    spacing = geometry.spacing_mm(affine) if finite else (0.0, 0.0, 0.0)
-    sized = SPACING_MM[0] <= min(spacing) and max(spacing) <= SPACING_MM[1]
-    if not sized or np.linalg.cond(affine[:3, :3]) > _WORST_CONDITION:
-        raise reject("bad_affine", low_mm=SPACING_MM[0], high_mm=SPACING_MM[1])
+def _placed(stored: VoxelArray, header: NiftiHeader, modality: str, limits: Limits) -> NiftiVolume:
+    """Return the volume, on a rectangular grid where its own is sheared."""
+    array, more = _intensities(stored, header)
+    intensity, doubts = _meaning(array, modality)
+    flags, affine = (*header.flags, *more, *doubts), header.affine_ras
+    regularized: tuple[str, ...] = ()
     shear = geometry.shear_degrees(affine)
     if shear > _SHEAR_TOLERANCE_DEGREES:
-        raise reject("sheared_affine", shear_degrees=shear)
+        if limits.policy.shear == "quarantine":
+            raise reject("sheared_affine", shear_degrees=shear)
+        plan = plan_rectangle(affine, header.shape)
+        refuse_too_large(plan.shape, array.dtype, limits)
+        array = resample_affine(array, plan, outside_value(array, intensity))
+        affine, regularized, flags = plan.affine_ras, ("shear",), (*flags, "shear_resampled")
+    volume = Volume(
+        array_IJK=array,
+        affine_ras=affine,
+        modality=modality,
+        intensity=intensity,
+        regularized=regularized,
+    )
+    return NiftiVolume(volume, flags)
 
 
-def _agree(one: Float64Array, other: Float64Array) -> bool:
-    apart = np.abs(one - other)[:3].max()
-    return bool(apart <= _FRAME_TOLERANCE_VOXELS * min(geometry.spacing_mm(one)))
-
-
-def _read_voxels(
-    stream: Stream, header: Any, shape: tuple[int, int, int], dtype: np.dtype
-) -> VoxelArray:
-    """Read the voxels, then on to the end of the stream, which is where gzip keeps its checksum."""
-    offset = int(header["vox_offset"])
-    if not _LEAST_OFFSET[int(header["sizeof_hdr"])] <= offset <= _HIGHEST_OFFSET:
-        raise reject("bad_offset")
-    _skip(stream, offset - stream.tell())
-    expected = int(np.prod(shape)) * dtype.itemsize
+def _read_voxels(stream: Stream, header: NiftiHeader) -> VoxelArray:
+    expected = math.prod(header.shape) * header.dtype.itemsize
     content = _read(stream, expected)
     if len(content) < expected:
         raise reject("truncated_file", missing_bytes=expected - len(content))
+    return np.frombuffer(content, header.dtype).reshape(header.shape, order="F")
+
+
+def _read_to_end(stream: Stream) -> None:
+    """Read on to the end of the stream, which is where gzip keeps its checksum."""
     if len(_read(stream, _MOST_TRAILING_BYTES + 1, cut_allowed=False)) > _MOST_TRAILING_BYTES:
         raise reject("decompression_bomb")
-    return np.frombuffer(content, dtype).reshape(shape, order="F")
 
 
 def _skip(stream: Stream, count: int) -> None:
@@ -244,11 +205,9 @@ def _read(stream: Stream, count: int, *, cut_allowed: bool = True) -> bytearray:
     return content
 
 
-def _intensities(stored: VoxelArray, header: Any) -> tuple[VoxelArray, list[str]]:
+def _intensities(stored: VoxelArray, header: NiftiHeader) -> tuple[VoxelArray, list[str]]:
     """Apply scl_slope and scl_inter, once, and replace what is not a number."""
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0 or not np.isfinite(intercept):
-        slope, intercept = 1.0, 0.0  # nifti1.h: a slope of 0 means no scaling
+    slope, intercept = header.slope, header.intercept
     whole = intercept.is_integer() and abs(intercept) < _LARGEST_WHOLE_SHIFT
     if slope == 1 and whole and stored.dtype.kind in "iu":
         shifted = stored if intercept == 0 else stored.astype(np.int64) + int(intercept)

@@ -96,7 +96,16 @@ REASONS: dict[str, Reason] = {
         "The slices belong to {frames} coordinate systems: their positions cannot be compared."
     ),
     "too_few_slices": _skip("{count} slice(s): too few for a volume (at least {least} needed)."),
+    "no_slice_thickness": Reason("A single slice that does not say how thick it is."),
+    "single_slices": Reason(
+        "{count} slices of one study, each under a series number of its own, form one stack: an "
+        "anonymizer renumbered them? Set `irregular.merge_single_slices` to join them."
+    ),
     "coincident_positions": Reason("All {count} slices claim the same place in the patient."),
+    "incomplete_volume": Reason(
+        "{count} slice(s) of one time point, echo or b-value, which has fewer slices than the "
+        "others of its series: a scan that was stopped, or an incomplete copy."
+    ),
     "ambiguous_positions": Reason(
         "Different slices claim the same place, and nothing tells which belong together."
     ),
@@ -133,7 +142,11 @@ REASONS: dict[str, Reason] = {
     "bad_offset": Reason("The header says the voxels start inside the header or past the end."),
     "nifti_pair_unsupported": Reason("A NIfTI in two files (.hdr and .img); join them into .nii."),
     "unsupported_datatype": Reason("Voxels of a type not read here (NIfTI datatype {datatype})."),
-    "no_orientation": Reason("Neither sform nor qform is set: it does not say where it lies."),
+    "no_orientation": Reason(
+        "Neither sform nor qform is set: it does not say where it lies. If its axes are known to "
+        "lead to the right, the front and the head, set `irregular.nifti_assume_ras`."
+    ),
+    "frames_differ": Reason("Its sform and its qform disagree about where it lies."),
     "bad_affine": Reason(
         "The affine is unusable: not finite, flat, or with voxels outside {low_mm} to {high_mm} mm."
     ),

@@ -234,9 +234,12 @@ def test_workers_change_nothing(source, configure):
 def test_all_trouble_at_once_is_accounted_for(tmp_path, ingested):
     for kind, code, build in bad_files.CASES:
         build(tmp_path / "in" / f"{kind}-{code}")
-    result, files, _ = ingested(tmp_path / "in", exclude=("*.bin",))
+    strict = {name: value for one in bad_files.POLICIES.values() for name, value in one.items()}
+    result, files, _ = ingested(tmp_path / "in", exclude=("*.bin",), irregular=strict)
     assert len(files) == sum(len(names) for *_, names in os.walk(tmp_path / "in"))
-    assert set(bad_files.DICOM) - {"too_few_slices"} <= set(files["reason_code"])
+    assert set(bad_files.DICOM) - {"too_few_slices", "no_slice_thickness"} <= set(
+        files["reason_code"]
+    )
     assert not list(Path(result.folder).rglob(".partial-*"))
 
 

@@ -18,7 +18,12 @@ def test_bad_files_are_refused_with_their_reason_and_good_ones_converted(
     build(tmp_path / "in" / "bad")
     affine = phantoms.affine_ras()
     good = phantoms.write_nifti(tmp_path / "in" / "good.nii", phantoms.phantom(affine), affine)
-    result, files, catalog = ingested(tmp_path / "in", exclude=("*.bin",))
+    result, files, catalog = ingested(
+        tmp_path / "in",
+        exclude=("*.bin",),
+        min_slices=1 if code == "no_slice_thickness" else 4,
+        irregular=bad_files.POLICIES.get(code, {}),
+    )
     refused = files[files["reason_code"] == code]
     assert len(refused) >= 1, files["reason_code"].tolist()
     assert set(refused["outcome"]) == {"skipped" if REASONS[code].skipped else "quarantined"}

@@ -170,6 +170,7 @@ def _slice(
         image_type=_words(dataset, "ImageType"),
         body_part=deidentify.body_part(_text(dataset, "BodyPartExamined")),
         plane=plane,
+        thickness_mm=_thickness_mm(layers),
         pixels=_pixel_format(layers, dataset),
         instance_number=_optional_integer(layers, "InstanceNumber") if index is None else index,
         phase=tuple(_phase(layers)),
@@ -198,6 +199,11 @@ def _plane(layers: Sequence[Dataset]) -> tuple[Plane | None, str | None]:
         row_LPS=row_unit, column_LPS=column_unit, origin_LPS_mm=origin, spacing_mm=spacing
     )
     return plane, None
+
+
+def _thickness_mm(layers: Sequence[Dataset]) -> float | None:
+    stated = _floats(layers, "SliceThickness", 1)
+    return stated[0] if stated and stated[0] > 0 else None
 
 
 def _pixel_format(layers: Sequence[Dataset], dataset: Dataset) -> PixelFormat:

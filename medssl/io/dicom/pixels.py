@@ -15,14 +15,13 @@ from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.codestream import announced_size, is_complete
 from medssl.io.dicom.slices import PixelFormat, SliceHeader
 from medssl.io.dicom.stream import open_dicom, read_dataset
-from medssl.io.hounsfield import looks_like_hounsfield
+from medssl.io.hounsfield import AIR_HU, looks_like_hounsfield
 from medssl.io.limits import MIB, Limits
 from medssl.io.narrow import VoxelArray, narrow_integers
 from medssl.io.reasons import reject
 from medssl.io.untrusted import untrusted
 from medssl.io.volume import Intensity
 
-AIR_HU = -1000
 _CT_RESCALE_TYPES = ("", "HU")
 _LARGEST_WHOLE_SHIFT = 2**31
 

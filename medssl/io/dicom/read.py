@@ -6,24 +6,35 @@ from pathlib import Path
 
 from medssl.errors import InputError, RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
-from medssl.io.dicom.checks import refuse_defects, stack_affine
+from medssl.io.dicom.arrange import arrange
+from medssl.io.dicom.checks import refuse_defects
 from medssl.io.dicom.headers import read_headers
-from medssl.io.dicom.pixels import digester, stack_pixels
-from medssl.io.dicom.series import Slices, arrange, group_by_series, split_by_kind
+from medssl.io.dicom.lattice import Lattice, lay_out
+from medssl.io.dicom.pixels import Stack, digester, stack_pixels
+from medssl.io.dicom.series import Part, Slices, group_by_series, split_by_kind
 from medssl.io.dicom.slices import SliceHeader, paths_of
 from medssl.io.limits import Limits
+from medssl.io.narrow import VoxelArray
 from medssl.io.reasons import reject
+from medssl.io.regularize import outside_value, refuse_too_large, resample_stack
 from medssl.io.volume import Volume
 
 
 @dataclass(frozen=True, kw_only=True)
 class DicomVolume:
-    """A volume made of DICOM slices; axes are (column, row, slice), the slices' own grid."""
+    """A volume made of DICOM slices; axes are (column, row, slice).
+
+    The grid is that of the slices, unless ``volume.regularized`` says otherwise.
+    """
 
     volume: Volume
     slices: tuple[SliceHeader, ...]
-    """In the order of the third axis; their keys are pseudonyms."""
+    """What was read, in the order of the third axis; their keys are pseudonyms. Which of them a
+    slice of the volume shows, ``volume.slices`` tells."""
     flags: tuple[str, ...]
+    split_by: tuple[str, ...] = ()
+    """What tells it from the other volumes of its series, such as ``echo_ms=20``: numbers and
+    words of a vocabulary."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -81,39 +92,59 @@ def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomV
     return volumes
 
 
-def _read_kind(kind: Slices, limits: Limits) -> Iterator[SeriesOutcome]:
+def _read_kind(kind: Part, limits: Limits) -> Iterator[SeriesOutcome]:
     try:
-        refuse_defects(kind, limits)
-        arranged = arrange(kind, digester(limits))
+        refuse_defects(kind.slices, limits)
+        arranged = arrange(kind, digester(limits), limits.policy)
     except RejectedFileError as error:
-        yield RejectedSlices(slices=tuple(kind), error=_as_multiframe(error, kind))
+        framed = _as_multiframe(error, kind.slices)
+        yield RejectedSlices(slices=tuple(kind.slices), error=framed)
         return
     if arranged.copies:
         yield RejectedSlices(slices=tuple(arranged.copies), error=reject("duplicate_slice"))
+    for part in arranged.incomplete:
+        cut_short = reject("incomplete_volume", count=len(part.slices))
+        yield RejectedSlices(slices=tuple(part.slices), error=cut_short)
     for stack in arranged.stacks:
         try:
             yield _read_stack(stack, limits, copies=bool(arranged.copies))
         except RejectedFileError as error:
-            yield RejectedSlices(slices=tuple(stack), error=error)
+            yield RejectedSlices(slices=tuple(stack.slices), error=error)
 
 
-def _read_stack(stack: Slices, limits: Limits, *, copies: bool) -> DicomVolume:
-    affine_ras = stack_affine(stack, limits)
+def _read_stack(part: Part, limits: Limits, *, copies: bool) -> DicomVolume:
+    stack = part.slices
+    lattice = lay_out(stack, limits)
     pixels = stack_pixels(stack, limits)
     volume = Volume(
-        array_IJK=pixels.array_IJK,
-        affine_ras=affine_ras,
+        array_IJK=_on_lattice(pixels, lattice, limits),
+        affine_ras=lattice.affine_ras,
         modality=stack[0].modality,
         intensity=pixels.intensity,
-        slices=tuple(header.source for header in stack),
+        regularized=lattice.regularized,
+        slices=lattice.sources,
     )
     noticed = {
         "derived": "DERIVED" in stack[0].image_type,
         "patient_unknown": not stack[0].keys.patient_known,
         "copies_dropped": copies,
     }
-    flags = [*pixels.flags, *(flag for flag, true in noticed.items() if true)]
-    return DicomVolume(volume=volume, slices=tuple(stack), flags=tuple(flags))
+    flags = [
+        *pixels.flags,
+        *(f"{word}_resampled" for word in lattice.regularized),
+        *(flag for flag, true in noticed.items() if true),
+    ]
+    return DicomVolume(
+        volume=volume, slices=tuple(stack), flags=tuple(flags), split_by=part.told_by
+    )
+
+
+def _on_lattice(pixels: Stack, lattice: Lattice, limits: Limits) -> VoxelArray:
+    if lattice.plan is None:
+        return pixels.array_IJK
+    refuse_too_large(lattice.plan.shape, pixels.array_IJK.dtype, limits)
+    outside = outside_value(pixels.array_IJK, pixels.intensity)
+    return resample_stack(pixels.array_IJK, lattice.plan, outside)
 
 
 def _as_multiframe(error: RejectedFileError, kind: Slices) -> RejectedFileError:

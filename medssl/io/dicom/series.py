@@ -1,44 +1,48 @@
-"""From the slices of one series to ordered stacks: split, remove copies, sort in space."""
+"""From the slices of a study to groups that may be stacked: what must not be mixed is split."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from medssl.io import deidentify
 from medssl.io.dicom.slices import SliceHeader, by_identity
 from medssl.io.reasons import reject
 
-SAME_PLACE_MM = 0.02
 ORIENTATION_TOLERANCE = 1e-3
-MOST_PHASES = 8
-"""A series with more images than this of each place is a time series, not a set of scans."""
+SAME_PLACE_MM = 0.02
 
-_PHASE_TOLERANCE = {"echo_ms": 0.1}
-_BLOCK_GAP_STEPS, _BLOCK_GAP_MM = 10.0, 30.0
+_COMPONENTS = frozenset({"MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED"})
 
 Key = TypeVar("Key", bound=Hashable)
-PixelDigest = Callable[[SliceHeader], str]
 Slices = list[SliceHeader]
+Facts = tuple[str, ...]
+Kind = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class Arranged:
-    """Stacks in spatial order, and the slices left out because another file holds the same."""
+class Part:
+    """Slices of one series that belong together.
 
-    stacks: list[Slices]
-    copies: Slices
+    Attributes:
+        slices: at least one.
+        told_by: what tells them from the other parts of the series: numbers and words of a
+            vocabulary, such as ``echo_ms=20``.
+    """
+
+    slices: Slices
+    told_by: Facts = ()
 
 
 def group_by_series(headers: Iterable[SliceHeader]) -> dict[str, Slices]:
     """Return the slices of each series, by its pseudonym."""
-    return _grouped(headers, lambda header: header.keys.series)
+    return grouped(headers, lambda header: header.keys.series)
 
 
-def split_by_kind(series: Sequence[SliceHeader]) -> list[Slices]:
-    """Split a series into slices of one study, kind, matrix and orientation.
+def split_by_kind(series: Sequence[SliceHeader]) -> list[Part]:
+    """Split a series into slices of one study, kind, reconstruction, matrix and orientation.
 
     Raises:
         RejectedFileError: ``patient_conflict``.
@@ -46,40 +50,108 @@ def split_by_kind(series: Sequence[SliceHeader]) -> list[Slices]:
     patients = {header.keys.patient for header in series}
     if len(patients) > 1:
         raise reject("patient_conflict", patients=len(patients))
-    ordered = sorted(series, key=by_identity)
-    alike = _grouped(
-        ordered,
-        lambda h: (h.keys.study, h.modality, h.image_type, h.pixels.rows, h.pixels.columns),
-    )
-    kinds: list[Slices] = []
-    for group in alike.values():
+    alike = grouped(sorted(series, key=by_identity), _kind)
+    parts: list[Part] = []
+    for kind, group in alike.items():
+        facts = _differences(kind, list(alike))
         # A defective slice may lack its orientation: it condemns all that it may belong to.
-        kinds += [group] if any(h.defect for h in group) else _by_orientation(group)
-    return kinds
+        turned = [group] if any(h.defect for h in group) else _by_orientation(group)
+        several = len(turned) > 1
+        parts += [
+            Part(slices, (*facts, *([f"orientation={index}"] if several else [])))
+            for index, slices in enumerate(turned, start=1)
+        ]
+    return parts
 
 
-def arrange(slices: Slices, digest: PixelDigest) -> Arranged:
-    """Order slices of one orientation into stacks with one slice at each place.
+def renumbered(series: Mapping[str, Slices], least: int) -> list[list[str]]:
+    """Return the series that are single slices of one stack, each under a number of its own.
+
+    Some anonymizers give every file a new series number. Slices belong together where patient,
+    study, kind, frame of reference, orientation and pixel size agree, and no two share a place.
 
     Args:
-        slices: of one kind, each with its plane.
-        digest: gives the digest of a slice's pixels; asked only where two slices compete.
-
-    Raises:
-        RejectedFileError: ``sop_uid_conflict``, ``coincident_positions``, ``time_series``,
-            ``ambiguous_positions``.
+        series: slices by series.
+        least: fewer slices make no stack.
     """
-    unique, copies = _drop_repeated_instances(slices, digest)
-    places = _places(unique)
-    stacks = [unique]
-    if len(places) < len(unique):
-        stacks = _by_phase(unique, places)
-        if not stacks:
-            places, more = _drop_repeated_pixels(places, digest)
-            copies += more
-            stacks = _by_rank(places)
-    blocks = [block for stack in stacks for block in _blocks(_sorted(stack))]
-    return Arranged(blocks, copies)
+    single = [headers[0] for headers in series.values() if len(headers) == 1]
+    usable = sorted((h for h in single if h.plane and not h.defect), key=by_identity)
+    alike = grouped(
+        usable, lambda h: (h.keys.patient, h.keys.frame, h.plane and h.plane.spacing_mm, _kind(h))
+    )
+    stacks = [stack for group in alike.values() for stack in _by_orientation(group)]
+    return [
+        sorted(header.keys.series for header in stack)
+        for stack in stacks
+        if len(stack) >= max(least, 2) and _all_apart(stack)
+    ]
+
+
+def depth_along(slices: Sequence[SliceHeader]) -> Callable[[SliceHeader], float]:
+    """Return a function that gives a slice's place in mm, along the normal of the first one.
+
+    One normal for all: the rounding of a slice's own would be multiplied by its distance from the
+    origin.
+    """
+    if slices[0].plane is None:
+        raise ValueError("a slice without geometry cannot be placed")
+    normal = slices[0].plane.normal_LPS
+
+    def depth_mm(header: SliceHeader) -> float:
+        if header.plane is None:
+            raise ValueError("a slice without geometry cannot be placed")
+        return float(normal @ header.plane.origin_LPS_mm)
+
+    return depth_mm
+
+
+def grouped(slices: Iterable[SliceHeader], key: Callable[[SliceHeader], Key]) -> dict[Key, Slices]:
+    """Return the slices of each key, in the order in which they came."""
+    groups: dict[Key, Slices] = defaultdict(list)
+    for header in slices:
+        groups[key(header)].append(header)
+    return dict(groups)
+
+
+def _kind(header: SliceHeader) -> Kind:
+    """Return what all slices of a stack share, as (fact, value)."""
+    phase = dict(header.phase)
+    return (
+        ("study", header.keys.study),
+        ("modality", header.modality),
+        ("frames", "several" if header.frame_index is not None else "one"),
+        ("image_type", header.image_type),
+        ("matrix", (header.pixels.columns, header.pixels.rows)),
+        ("kernel", phase.get("kernel", "")),
+        ("component", phase.get("component", "")),
+    )
+
+
+def _differences(kind: Kind, kinds: Sequence[Kind]) -> Facts:
+    """Return the facts of ``kind`` in which ``kinds`` differ."""
+    facts = []
+    for index, (name, value) in enumerate(kind):
+        values = list(dict.fromkeys(other[index][1] for other in kinds))
+        if len(values) > 1:
+            shown = [_shown(name, other) for other in values]
+            unique = len(set(shown)) == len(shown) and all(shown)
+            place = values.index(value)
+            facts.append(f"{name}={shown[place] if unique else place + 1}")
+    return tuple(facts)
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a value as words that come from no file, "" where it is not known to be harmless."""
+    match name:
+        case "modality" | "frames":
+            return str(value)
+        case "image_type":
+            return deidentify.image_type(value)
+        case "matrix":
+            return "{}x{}".format(*value)
+        case "component":
+            return str(value) if value in _COMPONENTS else ""
+    return ""
 
 
 def _by_orientation(slices: Slices) -> list[Slices]:
@@ -97,140 +169,6 @@ def _by_orientation(slices: Slices) -> list[Slices]:
     return [members for _, members in clusters]
 
 
-def _drop_repeated_instances(slices: Slices, digest: PixelDigest) -> tuple[Slices, Slices]:
-    """Keep one of each instance; the others must be the same slice."""
-    unique, copies = [], []
-    for same in _grouped(slices, lambda h: (h.keys.instance, h.frame_index)).values():
-        first, *others = same
-        if any(not _same_slice(first, other, digest) for other in others):
-            raise reject("sop_uid_conflict")
-        unique.append(first)
-        copies += others
-    return unique, copies
-
-
-def _same_slice(one: SliceHeader, other: SliceHeader, digest: PixelDigest) -> bool:
-    return one.plane == other.plane and digest(one) == digest(other)
-
-
-def _places(slices: Slices) -> list[Slices]:
-    """Return the slices of each place along the normal, in order."""
-    places: list[Slices] = []
-    depth_mm = -np.inf
-    for header in _sorted(slices):
-        here_mm = _depth_mm(header)
-        if here_mm - depth_mm > SAME_PLACE_MM:
-            places.append([])
-            depth_mm = here_mm
-        places[-1].append(header)
-    return places
-
-
-def _drop_repeated_pixels(places: list[Slices], digest: PixelDigest) -> tuple[list[Slices], Slices]:
-    """Keep one of the slices that show the same at the same place."""
-    kept, copies = [], []
-    for place in places:
-        if len(place) == 1:
-            kept.append(place)
-            continue
-        alike = _grouped(place, digest).values()
-        kept.append([same[0] for same in alike])
-        copies += [header for same in alike for header in same[1:]]
-    return kept, copies
-
-
-def _by_phase(slices: Slices, places: list[Slices]) -> list[Slices]:
-    """Split by what the headers say of the phase, if that leaves full stacks; else nothing."""
-    _refuse_time_series(places)
-    labels = _phase_labels(slices)
-    varying = [name for name, values in labels.items() if len(set(values)) > 1]
-    attempts = [varying, *([name] for name in varying)]
-    for names in attempts:
-        keys = list(zip(*(labels[name] for name in names), strict=True))
-        parts: dict[Hashable, Slices] = defaultdict(list)
-        for key, header in zip(keys, slices, strict=False):
-            parts[key].append(header)
-        groups = list(parts.values())
-        if len(groups) > 1 and all(_is_full(group, places) for group in groups):
-            return groups
-    return []
-
-
-def _phase_labels(slices: Slices) -> dict[str, list[Hashable]]:
-    """Return, for each phase tag, the cluster each slice belongs to."""
-    names = dict.fromkeys(name for header in slices for name, _ in header.phase)
-    return {
-        name: _clustered(
-            [dict(header.phase).get(name, "") for header in slices], _PHASE_TOLERANCE.get(name, 0.0)
-        )
-        for name in names
-    }
-
-
-def _clustered(values: list[float | str], tolerance: float) -> list[Hashable]:
-    """Replace each number by the first of the run of numbers that lie within ``tolerance``."""
-    start: dict[float, float] = {}
-    previous = -np.inf
-    for number in sorted({value for value in values if isinstance(value, float)}):
-        start[number] = start[previous] if number - previous <= tolerance else number
-        previous = number
-    return [start[value] if isinstance(value, float) else value for value in values]
-
-
-def _is_full(group: Slices, places: list[Slices]) -> bool:
-    return len(group) == len(places) == len(_places(group))
-
-
-def _by_rank(places: list[Slices]) -> list[Slices]:
-    """Split into the first, second, ... image of each place, if every place has as many."""
-    _refuse_time_series(places)
-    counts = {len(place) for place in places}
-    if counts == {1}:
-        return [[header for (header,) in places]]
-    if len(places) == 1:
-        raise reject("coincident_positions", count=len(places[0]))
-    if len(counts) > 1 or any(h.instance_number is None for place in places for h in place):
-        raise reject("ambiguous_positions")
-    ordered = [sorted(place, key=_number) for place in places]
-    stacks = [list(stack) for stack in zip(*ordered, strict=True)]
-    for earlier, later in pairwise(stacks):  # one image of every place, then the next
-        if max(map(_number, earlier)) >= min(map(_number, later)):
-            raise reject("ambiguous_positions")
-    return stacks
-
-
-def _number(header: SliceHeader) -> int:
-    return header.instance_number or 0
-
-
-def _refuse_time_series(places: list[Slices]) -> None:
-    most = max(len(place) for place in places)
-    if most > MOST_PHASES and len(places) > 1:
-        raise reject("time_series", count=most)
-
-
-def _blocks(stack: Slices) -> list[Slices]:
-    """Split where a gap is too wide to be missing slices: two blocks under one number."""
-    if len(stack) < 2:  # noqa: PLR2004  a gap needs two
-        return [stack]
-    steps = np.diff([_depth_mm(header) for header in stack])
-    widest = max(_BLOCK_GAP_STEPS * float(np.median(steps)), _BLOCK_GAP_MM)
-    cuts = (np.flatnonzero(steps > widest) + 1).tolist()
-    return [stack[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(stack)], strict=True)]
-
-
-def _sorted(slices: Slices) -> Slices:
-    return sorted(slices, key=lambda header: (_depth_mm(header), by_identity(header)))
-
-
-def _depth_mm(header: SliceHeader) -> float:
-    if header.plane is None:
-        raise ValueError("a slice without geometry cannot be placed")
-    return header.plane.depth_mm
-
-
-def _grouped(slices: Iterable[SliceHeader], key: Callable[[SliceHeader], Key]) -> dict[Key, Slices]:
-    groups: dict[Key, Slices] = defaultdict(list)
-    for header in slices:
-        groups[key(header)].append(header)
-    return dict(groups)
+def _all_apart(stack: Slices) -> bool:
+    places = sorted(map(depth_along(stack), stack))
+    return bool(np.diff(places).min() > SAME_PLACE_MM)

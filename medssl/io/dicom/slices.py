@@ -73,6 +73,8 @@ class SliceHeader:
     body_part: str
     """A word of the vocabulary, or ""."""
     plane: Plane | None
+    thickness_mm: float | None
+    """As stated; believed of a single slice only."""
     pixels: PixelFormat
     instance_number: int | None
     phase: tuple[tuple[str, float | str], ...]

@@ -52,6 +52,7 @@ HEADER_TAGS = [
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "SliceThickness",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -69,6 +70,7 @@ HEADER_TAGS = [
     "PerFrameFunctionalGroupsSequence",
     "EchoTime",
     "DiffusionBValue",
+    "DiffusionGradientOrientation",
     "TemporalPositionIndex",
     "TemporalPositionIdentifier",
     "TriggerTime",
@@ -81,6 +83,7 @@ HEADER_TAGS = [
 PHASE_TAGS = {
     "echo_ms": ("EffectiveEchoTime", "EchoTime"),
     "b_value": ("DiffusionBValue",),
+    "gradient": ("DiffusionGradientOrientation",),
     "time_point": ("TemporalPositionIndex", "TemporalPositionIdentifier"),
     "trigger_ms": ("NominalCardiacTriggerDelayTime", "TriggerTime"),
     "component": ("ComplexImageComponent",),

@@ -12,12 +12,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom import pixels
-from medssl.io.dicom.headers import read_headers
-from medssl.io.dicom.read import DicomVolume, RejectedSlices, read_series
-from medssl.io.limits import Limits
 from tests import phantoms
+from tests.io.dicom.outcomes import outcomes
 
 AFFINE = phantoms.affine_ras((12, -7, 4))
 ARRAY = phantoms.phantom(AFFINE)
@@ -28,20 +25,6 @@ def check(found, *, dtype=np.int16, intensity="hu", tolerance=1e-9):
     assert phantoms.value_error(volume.array_IJK, volume.affine_ras) <= tolerance
     assert volume.array_IJK.dtype == dtype
     assert volume.intensity == intensity
-
-
-def outcomes(folder, limits=None):
-    """Return volumes and reason codes of all slices, as ingest would see them."""
-    limits, pseudonymizer = limits or Limits(), Pseudonymizer.ephemeral()
-    headers = [
-        header
-        for path in sorted(folder.iterdir())
-        for header in read_headers(path, path.name, pseudonymizer, limits)
-    ]
-    found = list(read_series(headers, limits))
-    volumes = [item for item in found if isinstance(item, DicomVolume)]
-    refused = {i.error.code: len(i.slices) for i in found if isinstance(i, RejectedSlices)}
-    return volumes, refused
 
 
 @pytest.mark.parametrize("same_uid", [True, False])
