@@ -135,15 +135,19 @@ class DimseSource:
         """Add instances to ``inbox`` while they arrive."""
         for uids in [None] if missing is None else _batches(missing, _UIDS_AT_ONCE):
             wanted = _identifier(series, uids)
-            if not self._by_get:
-                try:
-                    self._move(wanted, inbox)
-                except RefusedError:
-                    if self._config.retrieve == "move":
-                        raise
-                    self._by_get = True
             if self._by_get:
-                self._get(wanted, set(self._classes(series).values()), inbox)
+                self._get(wanted, series, inbox)
+                continue
+            try:
+                self._move(wanted, inbox)
+            except (RefusedError, FailedError) as failure:
+                if self._config.retrieve == "move" or inbox.held():
+                    raise
+                try:
+                    self._get(wanted, series, inbox)
+                except RefusedError:
+                    raise failure from None
+                self._by_get = True
 
     def _classes(self, series: SeriesUid) -> dict[str, str]:
         """Return the kind (SOP class) of every instance, by its UID."""
@@ -183,9 +187,9 @@ class DimseSource:
         here = f"port {self._config.port} of this machine"
         return f"can the archive reach {here}, and has it registered {self._config.ae_title} there?"
 
-    def _get(self, wanted: Dataset, classes: set[str], inbox: SeriesFolder) -> None:
+    def _get(self, wanted: Dataset, series: SeriesUid, inbox: SeriesFolder) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
-        kinds = sorted(classes - {""}) or _USUAL
+        kinds = sorted(set(self._classes(series).values()) - {""}) or _USUAL
         offered = [build_context(uid, syntax) for syntax in _SYNTAXES for uid in kinds]
         contexts = [build_context(model), *offered[:_MOST_CONTEXTS]]
         taker = Receiver(self._peer, self._config.receiver, _into(inbox))
@@ -242,6 +246,10 @@ class DimseSource:
             )
 
 
+class FailedError(TryAgainError):
+    """The archive tried, and failed."""
+
+
 class RefusedError(SourceError):
     """The archive does not do what was asked in this way; another may work."""
 
@@ -288,7 +296,8 @@ def _is_pending(status: Dataset, hint: str | None = None) -> bool:
     """Return whether more is to come.
 
     Raises:
-        TryAgainError: the request failed in a way that may pass.
+        TryAgainError: the connection was lost.
+        FailedError: the archive could not do it, now.
         RefusedError: the archive does not know where to send images to.
     """
     code = status.get("Status")
@@ -306,4 +315,4 @@ def _is_pending(status: Dataset, hint: str | None = None) -> bool:
         )
     failed = status.get("NumberOfFailedSuboperations")
     what = "do what was asked" if not failed else f"send {failed} images of a series"
-    raise TryAgainError(f"the archive cannot {what} (status 0x{code:04X})", hint=hint)
+    raise FailedError(f"the archive cannot {what} (status 0x{code:04X})", hint=hint)
