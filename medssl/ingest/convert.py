@@ -21,7 +21,7 @@ from medssl.library.outcomes import FileOutcome
 from medssl.library.volumes import write_volume
 from medssl.runs.digest import digest_file, digest_json
 
-CONVERSION_VERSION = 1
+CONVERSION_VERSION = 2
 """Part of every item's signature: raise it when the same file would become another volume."""
 
 _RANK = {"converted": 0, "quarantined": 1, "skipped": 2}

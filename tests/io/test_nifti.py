@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medssl.errors import RejectedFileError
-from medssl.io.limits import Limits
-from medssl.io.nifti import read_nifti, read_nifti_checked, write_nifti
+from medssl.io.limits import IrregularPolicy, Limits
+from medssl.io.nifti import read_nifti, read_nifti_checked, read_nifti_volumes, write_nifti
 from medssl.io.volume import Volume
 from tests import bad_files, phantoms
 
@@ -198,3 +198,100 @@ def test_nothing_is_allocated_for_a_header_that_boasts(tmp_path):
     assert refusal(saved(tmp_path / "v.nii", content)) == "too_large"
     content = bad_files.nifti_bytes(ARRAY, AFFINE)
     assert refusal(saved(tmp_path / "v.nii", content), Limits(volume_bytes=100)) == "too_large"
+
+
+SERIES = np.stack([ARRAY, ARRAY + 100, ARRAY + 200], axis=3)
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_fourth_axis_is_one_volume_after_the_other(name, kind, tmp_path):
+    content = kind(SERIES, AFFINE).to_bytes()
+    path = saved(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
+    found = list(read_nifti_volumes(path, "MR", Limits()))
+    assert [one.split_by for one in found] == [
+        ("time_point=1",),
+        ("time_point=2",),
+        ("time_point=3",),
+    ]
+    for number, one in enumerate(found):
+        np.testing.assert_array_equal(one.volume.array_IJK, SERIES[..., number])
+        np.testing.assert_allclose(one.volume.affine_ras, AFFINE, atol=1e-5)
+
+
+def test_a_time_series_is_no_single_volume_and_has_a_limit(tmp_path):
+    path = phantoms.write_nifti(tmp_path / "v.nii", SERIES, AFFINE)
+    assert refusal(path) == "time_series"
+    for policy in ({"most_volumes": 2}, {"time_series": "skip"}):
+        limits = Limits(policy=IrregularPolicy(**policy))
+        with pytest.raises(RejectedFileError, match="3 images of each place") as caught:
+            list(read_nifti_volumes(path, "MR", limits))
+        assert caught.value.skipped
+
+
+def test_damage_at_the_end_of_a_time_series_shows_before_its_last_volume(tmp_path):
+    packed = bytearray(gzip.compress(nib.Nifti1Image(SERIES, AFFINE).to_bytes()))
+    packed[-6] ^= 0xFF
+    volumes = read_nifti_volumes(saved(tmp_path / "v.nii.gz", bytes(packed)), "MR", Limits())
+    assert [next(volumes).split_by, next(volumes).split_by] == [
+        ("time_point=1",),
+        ("time_point=2",),
+    ]
+    with pytest.raises(RejectedFileError, match="gzip stream"):
+        next(volumes)
+
+
+def sheared_file(path):
+    affine = AFFINE.copy()
+    affine[:3, 2] += 0.3 * affine[:3, 1]
+    return phantoms.write_nifti(path, phantoms.phantom(affine, dtype=np.float32), affine)
+
+
+def test_sheared_axes_become_a_box_and_the_plain_reader_refuses_them(tmp_path):
+    path = sheared_file(tmp_path / "v.nii")
+    found = read_nifti_checked(path, "MR", Limits())
+    volume = found.volume
+    assert volume.regularized == ("shear",)
+    assert found.flags == ("sform_qform_differ", "shear_resampled")  # no qform can be sheared
+    inside = volume.array_IJK != volume.array_IJK.min()
+    truth = phantoms.field_hu(phantoms.points_mm(volume.affine_ras, volume.shape))
+    assert np.abs(volume.array_IJK - truth)[inside].max() <= 1  # F is rounded twice
+    assert inside.sum() >= 7 * 5 * 5
+    assert refusal(path) == "sheared_affine"
+    assert refusal(path, Limits(policy=IrregularPolicy(shear="quarantine"))) == "sheared_affine"
+    size = 7 * 6 * 5 * 4
+    assert refusal(path, Limits(volume_bytes=size)) == "too_large"
+
+
+def test_axes_that_are_nearly_at_right_angles_stay_as_they_are(tmp_path):
+    affine = AFFINE.copy()
+    affine[:3, 2] += 5e-4 * affine[:3, 1]
+    path = phantoms.write_nifti(tmp_path / "v.nii", ARRAY, affine)
+    found = read_nifti_checked(path, "MR", Limits()).volume
+    np.testing.assert_array_equal(found.array_IJK, ARRAY)
+    assert found.regularized == ()
+
+
+def test_frames_that_differ_are_refused_where_that_is_the_policy(tmp_path):
+    path = saved(tmp_path / "v.nii", bad_files.nifti_bytes(ARRAY, AFFINE, qoffset_x=50.0))
+    assert "sform_qform_differ" in read_nifti_checked(path, "MR", Limits()).flags
+    strict = Limits(policy=IrregularPolicy(frames_differ="quarantine"))
+    assert refusal(path, strict) == "frames_differ"
+
+
+def test_axes_are_assumed_only_on_request(tmp_path):
+    unsaid = {"sform_code": 0, "qform_code": 0}
+    path = saved(tmp_path / "v.nii", bad_files.nifti_bytes(ARRAY, AFFINE, **unsaid))
+    assert refusal(path) == "no_orientation"
+    trusting = Limits(policy=IrregularPolicy(nifti_assume_ras=True))
+    found = read_nifti_checked(path, "MR", trusting)
+    np.testing.assert_allclose(found.volume.affine_ras, np.diag([1.5, 2, 3, 1]), atol=1e-6)
+    assert "orientation_assumed" in found.flags
+    unsized = bad_files.nifti_bytes(ARRAY, AFFINE, **unsaid, pixdim=[1, 0, 2, 3, 1, 1, 1, 1])
+    assert refusal(saved(tmp_path / "w.nii", unsized), trusting) == "bad_affine"
+
+
+def test_a_single_slice_is_a_volume_where_that_is_allowed(tmp_path):
+    path = phantoms.write_nifti(tmp_path / "v.nii", ARRAY[:, :, :1], AFFINE)
+    assert refusal(path) == "too_few_slices"
+    assert read_nifti(path, limits=Limits(least_slices=1)).shape == (7, 6, 1)

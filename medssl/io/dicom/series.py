@@ -131,7 +131,7 @@ def _differences(kind: Kind, kinds: Sequence[Kind]) -> Facts:
     """Return the facts of ``kind`` in which ``kinds`` differ."""
     facts = []
     for index, (name, value) in enumerate(kind):
-        values = list(dict.fromkeys(other[index][1] for other in kinds))
+        values = sorted({other[index][1] for other in kinds}, key=str)
         if len(values) > 1:
             shown = [_shown(name, other) for other in values]
             unique = len(set(shown)) == len(shown) and all(shown)
