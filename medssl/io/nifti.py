@@ -32,6 +32,9 @@ from medssl.runs.folder import atomic_path
 
 Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
 
+_SCANNER, _ALIGNED = 1, 2
+"""NIfTI's codes for where an affine leads."""
+
 _SHEAR_TOLERANCE_DEGREES = 0.05
 _MOST_NOT_FINITE = 0.01
 _MOST_TRAILING_BYTES = 2**20
@@ -112,24 +115,27 @@ def write_nifti(
 ) -> None:
     """Write voxels as .nii or .nii.gz, whole or not at all.
 
-    The affine is stored as sform and as qform, both in scanner space and millimetres; all free
-    text stays empty. The bytes depend on the content alone.
+    The affine is stored as sform and as qform, in millimetres of scanner space (code 1), or, for a
+    volume that was resampled, aligned to it (code 2); all free text stays empty. The bytes depend
+    on the content alone.
 
     Args:
         array_IJK: voxels (boolean and 64-bit ones are narrowed), or a Volume.
         affine_ras: (4, 4), voxel index to RAS+ mm; None for a Volume, which has its own.
         path: must end in .nii or .nii.gz.
     """
+    code = _SCANNER
     if isinstance(array_IJK, Volume):
         array, affine_ras = array_IJK.array_IJK, array_IJK.affine_ras
+        code = _ALIGNED if array_IJK.regularized else _SCANNER
     else:
         array = array_IJK.astype(np.uint8) if array_IJK.dtype == bool else narrow(array_IJK)
     if affine_ras is None:
         raise ValueError("an array needs its affine_ras")
     image = nibabel.Nifti1Image(array, affine_ras)
     image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(affine_ras, code=1)
-    image.set_qform(affine_ras, code=1, strip_shears=True)
+    image.set_sform(affine_ras, code=code)
+    image.set_qform(affine_ras, code=code, strip_shears=True)
     content = image.to_bytes()
     with atomic_path(Path(path)) as partial:
         packed = path.name.endswith(".gz")

@@ -51,6 +51,14 @@ def test_a_volume_is_written_as_it_is_and_the_same_bytes_each_time(tmp_path):
         write_nifti(ARRAY, None, tmp_path / "c.nii")
 
 
+def test_a_resampled_volume_says_that_it_is_not_as_scanned(tmp_path):
+    for regularized, code in (((), 1), (("tilt",), 2)):
+        volume = Volume(array_IJK=ARRAY, affine_ras=AFFINE, modality="CT", regularized=regularized)
+        write_nifti(volume, None, tmp_path / "v.nii")
+        header = nib.load(tmp_path / "v.nii").header
+        assert header["sform_code"] == header["qform_code"] == code
+
+
 def test_masks_and_wide_integers_can_be_written(tmp_path):
     write_nifti(ARRAY > 0, AFFINE, tmp_path / "mask.nii")
     assert read_nifti(tmp_path / "mask.nii").array_IJK.dtype == np.uint8

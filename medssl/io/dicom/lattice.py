@@ -25,6 +25,9 @@ TILT_TOLERANCE_DEGREES = 0.05
 STRAY_TOLERANCE_PIXELS = 0.1
 _GAP_TOLERANCE_STEPS = 0.05
 _MOST_STEPS = 3
+_MOST_INVENTED = 2
+"""A grid of more than twice as many slices would be mostly made up."""
+
 _WHOLE_STEP = 1e-4
 """A slice so near to the place of one that was scanned is that one."""
 
@@ -168,9 +171,11 @@ def _even_depths(planes: Sequence[Plane], policy: IrregularPolicy) -> _Depths:
         return _Depths(
             np.interp(np.arange(there[-1] + 1), there, np.arange(len(there))), ("filled",)
         )
-    if policy.uneven == "quarantine" or _distinct(steps) > _MOST_STEPS:
+    depths = _at_equal_distances(places_mm)
+    explained = _distinct(steps) <= _MOST_STEPS and len(depths) <= _MOST_INVENTED * len(planes)
+    if policy.uneven == "quarantine" or not explained:
         raise reject("uneven_spacing", low_mm=float(steps.min()), high_mm=float(steps.max()))
-    return _Depths(_at_equal_distances(places_mm), ("uneven",))
+    return _Depths(depths, ("uneven",))
 
 
 def _missing(places_mm: Float64Array) -> np.ndarray | None:

@@ -12,7 +12,8 @@ from medssl.io.dicom.slices import SliceHeader
 from medssl.io.dicom.vocabulary import PHASE_TAGS
 from medssl.io.reasons import reject
 
-_TOLERANCE = {"echo_ms": 0.1}
+_TOLERANCE = {"echo_ms": 0.1, "pixel_mm": 1e-4}
+_LABELS = ("pixel_mm", *PHASE_TAGS)
 _VOLUME_LABELS = ("echo_ms", "b_value", "time_point", "gradient")
 """Labels that name a volume: what is incomplete under one is set aside, the others stay."""
 
@@ -40,7 +41,7 @@ def split_by_labels(slices: Slices, places_of: Split) -> Phases:
     """
     count = len(places_of(slices))
     found = Phases([Part(slices)])
-    for name in PHASE_TAGS:
+    for name in _LABELS:
         parts: list[Part] = []
         for part in found.complete:
             split, incomplete = _split(part, name, count, places_of)
@@ -96,7 +97,7 @@ def split_by_order(part: Part, places: list[Slices]) -> list[Part]:
 
 def _values(slices: Slices, name: str) -> list[Hashable]:
     """Return the label of each slice; numbers within the tolerance of each other become one."""
-    values = [dict(header.phase).get(name, "") for header in slices]
+    values = [_labels(header).get(name, "") for header in slices]
     tolerance = _TOLERANCE.get(name, 0.0)
     start: dict[float, float] = {}
     previous = -np.inf
@@ -104,6 +105,11 @@ def _values(slices: Slices, name: str) -> list[Hashable]:
         start[number] = start[previous] if number - previous <= tolerance else number
         previous = number
     return [start[value] if isinstance(value, float) else value for value in values]
+
+
+def _labels(header: SliceHeader) -> dict[str, float | str]:
+    pixel_mm = header.plane.spacing_mm[0] if header.plane else ""
+    return {"pixel_mm": pixel_mm, **dict(header.phase)}
 
 
 def _fact(name: str, value: Hashable, values: list[Hashable]) -> str:

@@ -134,6 +134,7 @@ def test_missing_slices_are_filled_where_that_is_asked_for(places, missing, tilt
         (EVEN, (0, 0.33), {"tilt": "quarantine"}, "gantry_tilt"),
         (UNEVEN, (0, 0), {"uneven": "quarantine"}, "uneven_spacing"),
         ([0, 3, 6.5, 10.7, 12], (0, 0), {}, "uneven_spacing"),  # four distances: no plan behind
+        ([0, 0.1, 0.2, 0.3, 5.35, 10.4], (0, 0), {}, "uneven_spacing"),  # mostly made up
         ([0, 3, 6, 12, 15], (0, 0), {}, "missing_slices"),
         ([0, 3, 6, 15, 18], (0, 0), {"fill_missing": 1}, "missing_slices"),
         ([0, 3, 6, 12.12, 15.12], (0, 0), {"fill_missing": 1}, "missing_slices"),  # off the places

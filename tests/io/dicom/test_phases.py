@@ -143,6 +143,21 @@ def test_what_changes_from_slice_to_slice_splits_nothing(varying, tmp_path):
     assert (refused, found.split_by) == ({}, ())
 
 
+def test_two_reconstructions_of_other_pixel_sizes_are_two_volumes(tmp_path):
+    zoomed = phantoms.affine_ras((12, -7, 4), spacing_mm=(1.0, 1.5, 3.0))
+    slices = phantoms.dicom_slices(ARRAY, AFFINE)
+    second = phantoms.dicom_slices(phantoms.phantom(zoomed), zoomed)
+    for ds in second:
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            setattr(ds, keyword, slices[0][keyword].value)
+    phantoms.save([*slices, *second], tmp_path)
+    volumes, refused = outcomes(tmp_path)
+    assert refused == {}
+    assert {found.split_by for found in volumes} == {("pixel_mm=1.5",), ("pixel_mm=2",)}
+    for found in volumes:
+        check(found)
+
+
 def test_a_near_copy_is_dropped_and_a_near_place_is_refused(tmp_path):
     slices = phantoms.dicom_slices(ARRAY, AFFINE)
     phantoms.save(slices, tmp_path)
