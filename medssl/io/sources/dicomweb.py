@@ -89,7 +89,8 @@ class DicomWebSource:
                 files = as_count(_value(row, SERIES_COUNT))
                 if files is None:
                     files = len(self.instances(series))
-                yield Parcel(series.name, stamp=str(files), files=files, bytes=None)
+                if files > 0:
+                    yield Parcel(series.name, stamp=str(files), files=files, bytes=None)
 
     def fetch(self, parcel: Parcel, folder: Path) -> None:
         """Bring ``parcel`` into ``folder``, one file per image, in the encoding it is stored in.

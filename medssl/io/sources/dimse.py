@@ -1,16 +1,13 @@
 """Archives by classic DICOM: C-FIND says what there is; C-MOVE or C-GET brings it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 from pydicom import Dataset
 from pydicom.config import disable_value_validation
-from pynetdicom import AE, build_context, build_role
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -20,20 +17,19 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from medssl.config.base import Config
 from medssl.errors import RejectedFileError
 from medssl.io.sources.base import Parcel, SourceError
+from medssl.io.sources.caller import Caller, FailedError, RefusedError, is_pending
 from medssl.io.sources.query import SERIES_COUNT, of_series, of_study
 from medssl.io.sources.receiver import (
-    LONGEST_PDU_BYTES,
+    AE_TITLE,
     Deliver,
     Peer,
     Receiver,
     ReceiverConfig,
-    quiet,
 )
 from medssl.io.sources.retrieval import (
     Patience,
     SeriesFolder,
     SeriesUid,
-    TryAgainError,
     as_count,
     checked_uid,
     fetch_series,
@@ -52,13 +48,12 @@ _SYNTAXES = (
 """What C-GET offers to take, each in a context of its own so that nothing is transcoded."""
 _USUAL = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "2.1", "4", "4.1", "7", "128"))
 """CT, enhanced CT, MR, enhanced MR, secondary capture, PET: where an archive does not tell."""
-_DESTINATION_UNKNOWN, _PENDING = 0xA801, (0xFF00, 0xFF01)
 
 
 class DimseConfig(Config):
     """How an archive is asked by classic DICOM."""
 
-    ae_title: Annotated[str, Field(min_length=1, max_length=16)] = "MEDSSL"
+    ae_title: Annotated[str, Field(pattern=f"^{AE_TITLE}$")] = "MEDSSL"
     """What we call ourselves; the archive must know this title."""
     retrieve: Literal["auto", "move", "get"] = "auto"
     """By C-MOVE the archive connects to us, at the address it has on file for our title; by C-GET
@@ -91,9 +86,14 @@ class DimseSource:
         Raises:
             SourceError: the address is not understood.
         """
-        quiet()
         self.label = url.rstrip("/")
         self._peer, self._config, self._query = Peer.of_url(url), config, query
+        self._caller = Caller(
+            self._peer,
+            config.ae_title,
+            timeout_s=config.patience.timeout_s,
+            tls=config.receiver.tls if config.encrypted else None,
+        )
         self._by_get = config.retrieve == "get"
 
     def list_parcels(self) -> Iterable[Parcel]:
@@ -108,7 +108,8 @@ class DimseSource:
         for some in _batches(wanted, _STUDIES_AT_ONCE):
             answers = self._find("SERIES", [study | asked for study in some])
             for study, rows in zip(some, answers, strict=True):
-                yield from (self._parcel(study["StudyInstanceUID"], row) for row in rows)
+                parcels = (self._parcel(study["StudyInstanceUID"], row) for row in rows)
+                yield from (parcel for parcel in parcels if parcel.files)
 
     def _parcel(self, study: str, row: Mapping[str, str]) -> Parcel:
         series = SeriesUid.checked(study, row["SeriesInstanceUID"])
@@ -163,12 +164,12 @@ class DimseSource:
         self, level: str, queries: Sequence[Mapping[str, str]]
     ) -> list[list[dict[str, str]]]:
         model = StudyRootQueryRetrieveInformationModelFind
-        with self._connected([build_context(model)]) as link:
+        with self._caller.connected([build_context(model)]) as link:
             return [
                 [
                     _texts(row, query)
                     for status, row in link.send_c_find(_question(level, query), model)
-                    if _is_pending(status) and row is not None
+                    if is_pending(status) and row is not None
                 ]
                 for query in queries
             ]
@@ -178,10 +179,10 @@ class DimseSource:
         here = Peer(self._config.ae_title, self._config.host, self._config.port)
         with (
             Receiver(here, self._config.receiver, _into(inbox)),
-            self._connected([build_context(model)], self._config.longest_move_s) as link,
+            self._caller.connected([build_context(model)], self._config.longest_move_s) as link,
         ):
             for status, _ in link.send_c_move(wanted, self._config.ae_title, model):
-                _is_pending(status, self._unreachable())
+                is_pending(status, self._unreachable())
 
     def _unreachable(self) -> str:
         here = f"port {self._config.port} of this machine"
@@ -193,65 +194,9 @@ class DimseSource:
         offered = [build_context(uid, syntax) for syntax in _SYNTAXES for uid in kinds]
         contexts = [build_context(model), *offered[:_MOST_CONTEXTS]]
         taker = Receiver(self._peer, self._config.receiver, _into(inbox))
-        with self._connected(contexts, self._config.longest_move_s, kinds, taker) as link:
+        with self._caller.connected(contexts, self._config.longest_move_s, taker) as link:
             for status, _ in link.send_c_get(wanted, model):
-                _is_pending(status)
-
-    @contextmanager
-    def _connected(
-        self,
-        contexts: list[PresentationContext],
-        silence_s: float | None = None,
-        roles: Sequence[str] = (),
-        taker: Receiver | None = None,
-    ) -> Iterator[Association]:
-        """Yield a connection on which the archive agreed to the first of ``contexts``."""
-        entity = AE(self._config.ae_title)
-        timeout_s = self._config.patience.timeout_s
-        entity.acse_timeout = entity.connection_timeout = timeout_s
-        entity.dimse_timeout = entity.network_timeout = silence_s or timeout_s
-        tls = self._config.receiver.tls
-        link = entity.associate(
-            self._peer.host,
-            self._peer.port,
-            contexts=contexts,
-            ae_title=self._peer.title,
-            max_pdu=LONGEST_PDU_BYTES,
-            ext_neg=[build_role(uid, scp_role=True) for uid in roles],
-            evt_handlers=taker.handlers if taker else [],
-            tls_args=(tls.for_client(), self._peer.host) if self._config.encrypted else None,
-        )
-        self._check(link, contexts[0])
-        try:
-            yield link
-        finally:
-            if link.is_established:
-                link.release()
-
-    def _check(self, link: Association, needed: PresentationContext) -> None:
-        where = f"{self._peer.title} at {self._peer.host}:{self._peer.port}"
-        if link.is_rejected:
-            raise SourceError(
-                f"{where} refuses to be called by {self._config.ae_title}",
-                hint="is its title right, and ours known to it (dimse.ae_title)?",
-            )
-        refused = {context.abstract_syntax for context in link.rejected_contexts}
-        if needed.abstract_syntax in refused:
-            if link.is_established:
-                link.release()
-            raise RefusedError(f"{where} does not offer what was asked of it")
-        if not link.is_established:
-            raise TryAgainError(
-                f"no connection to {where}", hint="is the archive running, the address right?"
-            )
-
-
-class FailedError(TryAgainError):
-    """The archive tried, and failed."""
-
-
-class RefusedError(SourceError):
-    """The archive does not do what was asked in this way; another may work."""
+                is_pending(status)
 
 
 def _batches(everything: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -290,29 +235,3 @@ def _texts(row: Dataset, keywords: Iterable[str]) -> dict[str, str]:
             return {keyword: str(row.get(keyword) or "") for keyword in keywords}
     except RejectedFileError:
         raise SourceError("the archive's answer is damaged") from None
-
-
-def _is_pending(status: Dataset, hint: str | None = None) -> bool:
-    """Return whether more is to come.
-
-    Raises:
-        TryAgainError: the connection was lost.
-        FailedError: the archive could not do it, now.
-        RefusedError: the archive does not know where to send images to.
-    """
-    code = status.get("Status")
-    if code in _PENDING:
-        return True
-    if code == 0:
-        return False
-    if code is None:
-        raise TryAgainError("the connection to the archive broke off")
-    if code == _DESTINATION_UNKNOWN:
-        raise RefusedError(
-            "the archive does not know where to send images to (status 0xA801)",
-            hint="have it register dimse.ae_title with this machine's address and dimse.port, "
-            "or set dimse.retrieve=get",
-        )
-    failed = status.get("NumberOfFailedSuboperations")
-    what = "do what was asked" if not failed else f"send {failed} images of a series"
-    raise FailedError(f"the archive cannot {what} (status 0x{code:04X})", hint=hint)

@@ -21,11 +21,13 @@ from medssl.config.base import Config
 from medssl.io.sources.base import SourceError
 from medssl.io.sources.encryption import TlsFiles
 
+AE_TITLE = r"[A-Za-z0-9_.-]{1,16}"
 SUCCESS, DISK_FULL, NOT_ASKED_FOR = 0x0000, 0xA700, 0xA900
 LONGEST_PDU_BYTES = 2**16
 _LOOK_S = 0.1
 """How often a server looks whether it shall stop: half a second by default, for every series."""
-_URL = re.compile(r"[a-z]+://(?P<title>[^@/]{1,16})@(?P<host>[^@/]+):(?P<port>\d{1,5})/?")
+_URL = re.compile(rf"[a-z]+://(?P<title>{AE_TITLE})@(?P<host>[^@/]+):(?P<port>\d{{1,5}})/?")
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Peer:
             SourceError: when it is written otherwise.
         """
         found = _URL.fullmatch(url)
-        if found is None:
+        if found is None or int(found["port"]) > _LAST_PORT:
             raise SourceError(
                 f"the address {url} is not understood",
                 hint="write AE title, host and port, as in dimse://ARCHIVE@10.0.0.5:104",

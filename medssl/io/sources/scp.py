@@ -80,7 +80,6 @@ class ScpSource:
         with self._lock:
             if folder.exists() and self._parcel(folder).stamp == parcel.stamp:
                 shutil.rmtree(folder)
-                self._open.pop(folder, None)
 
     def _take(self, content: bytes, link: Association) -> None:
         part = write_part(self._inbox, [content])
@@ -102,6 +101,7 @@ class ScpSource:
         link = self._open.get(folder)
         if link is not None and link.is_established:
             return False
+        self._open.pop(folder, None)
         newest = max((path.stat().st_mtime for path in folder.glob("*.dcm")), default=None)
         return newest is not None and time.time() - newest >= self._quiet_s
 

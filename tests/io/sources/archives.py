@@ -5,10 +5,11 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from socketserver import BaseServer
 from urllib.parse import parse_qs, urlsplit
 
 from pydicom import Dataset
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -179,19 +180,17 @@ def dicom_archive(slices, *, models=("find", "move", "get"), tls=None, **options
         entity.add_supported_context(contexts[model])
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax, scu_role=True, scp_role=True)
-        entity.add_requested_context(context.abstract_syntax) if len(
-            entity.requested_contexts
-        ) < 100 else None
+    entity.requested_contexts = [build_context(slices[0].SOPClassUID)]
     handlers = [
         (evt.EVT_C_FIND, archive.find),
         (evt.EVT_C_MOVE, archive.move),
         (evt.EVT_C_GET, archive.give),
     ]
-    server = entity.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls
-    )
+    server = entity.make_server(("127.0.0.1", 0), evt_handlers=handlers, ssl_context=tls)
     archive.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield archive
     finally:
-        server.shutdown()
+        BaseServer.shutdown(server)
+        server.server_close()

@@ -109,7 +109,16 @@ def test_who_does_not_know_our_title_is_told_so(slices):
         list(source(archive).list_parcels())
 
 
-@pytest.mark.parametrize("url", ["dimse://host:104", "dimse://A@host", "dimse://A@host:x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dimse://host:104",
+        "dimse://A@host",
+        "dimse://A@host:x",
+        "dimse://A@host:70000",
+        "dimse://Ä@h:1",
+    ],
+)
 def test_an_address_that_is_not_one(url):
     with pytest.raises(SourceError, match="AE title, host and port"):
         DimseSource(url, DimseConfig(), {})
