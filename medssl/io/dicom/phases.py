@@ -1,7 +1,7 @@
 """Many images of each place: echoes, b-values, time points. Which belong to one volume?"""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -56,7 +56,7 @@ def _split(part: Part, name: str, places: int, places_of: Split) -> tuple[list[P
     if len(part.slices) == places:
         return [part], []
     values = _values(part.slices, name)
-    by_value: dict[Hashable, Slices] = defaultdict(list)
+    by_value: dict[float | str, Slices] = defaultdict(list)
     for value, header in zip(values, part.slices, strict=True):
         by_value[value].append(header)
     shown = sorted(by_value, key=str)
@@ -95,7 +95,7 @@ def split_by_order(part: Part, places: list[Slices]) -> list[Part]:
     ]
 
 
-def _values(slices: Slices, name: str) -> list[Hashable]:
+def _values(slices: Slices, name: str) -> list[float | str]:
     """Return the label of each slice; numbers within the tolerance of each other become one."""
     values = [_labels(header).get(name, "") for header in slices]
     tolerance = _TOLERANCE.get(name, 0.0)
@@ -112,7 +112,7 @@ def _labels(header: SliceHeader) -> dict[str, float | str]:
     return {"pixel_mm": pixel_mm, **dict(header.phase)}
 
 
-def _fact(name: str, value: Hashable, values: list[Hashable]) -> str:
+def _fact(name: str, value: float | str, values: list[float | str]) -> str:
     """Return a label in numbers only: a text out of a file is replaced by its rank."""
     if isinstance(value, float):
         return f"{name}={value:g}"
