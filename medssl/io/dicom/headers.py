@@ -1,9 +1,12 @@
 """Read a DICOM header, without pixels, into slices that no longer name anybody."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydicom import Dataset
 from pydicom.multival import MultiValue
@@ -13,6 +16,13 @@ from pydicom.uid import UID
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom import vocabulary as terms
+from medssl.io.dicom.elements import (
+    Elements,
+    RawElement,
+    as_dataset,
+    find_elements,
+    little_endian,
+)
 from medssl.io.dicom.slices import PixelFormat, Plane, SliceHeader
 from medssl.io.dicom.stream import (
     bytes_left,
@@ -34,6 +44,10 @@ _IDENTITY_TAGS = [
     "FrameOfReferenceUID",
 ]
 _TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS
+_WANTED = frozenset(map(little_endian, _TAGS))
+_OWN = tuple(map(little_endian, ["SOPInstanceUID", "ImagePositionPatient", "InstanceNumber"]))
+"""What differs from slice to slice of a series."""
+_SHARED = tuple(sorted(_WANTED - set(_OWN)))
 _RIGHT_ANGLE_COSINE = 1e-2
 
 
@@ -49,9 +63,19 @@ def read_headers(
         RejectedFileError: for what is no image of a scan, or whose series cannot be told.
     """
     with untrusted("damaged_header"), open_dicom(path, limits) as stream:
+        inflated = isinstance(stream, io.BytesIO)
+        elements = None if inflated else find_elements(stream, _WANTED)
+        if elements is not None:
+            place = (path, file_key)
+            return [
+                _slice_of_plain_file(elements, place, path.stat().st_size, pseudonymizer, limits)
+            ]
+        stream.seek(0)
         dataset = read_dataset(stream, _TAGS, pixels=False)
-        _refuse_strangers(dataset, path)
-        defect = _pixel_defect(dataset, stream, limits)
+        _refuse_strangers(dataset, preamble=has_preamble(path))
+        length = pixel_element_length(stream, dataset)
+        announced = _announced_bytes(dataset)
+        defect = _length_defect(announced, length, bytes_left(stream)) or _defect(dataset, limits)
         keys = _keys(dataset, pseudonymizer)
         return [
             _slice(layers, index, dataset, keys, defect, (path, file_key))
@@ -59,14 +83,69 @@ def read_headers(
         ]
 
 
-def _refuse_strangers(dataset: Dataset, path: Path) -> None:
+def _slice_of_plain_file(
+    elements: Elements,
+    place: tuple[Path, str],
+    size: int,
+    pseudonymizer: Pseudonymizer,
+    limits: Limits,
+) -> SliceHeader:
+    """Return the slice of a file whose elements were found; most are those of its neighbours."""
+    path, file_key = place
+    shared = _shared(elements.only(_SHARED), elements.syntax, pseudonymizer, limits)
+    own = as_dataset(elements.only(_OWN), elements.syntax)
+    instance = _text(own, "SOPInstanceUID")
+    if not instance:
+        raise reject("damaged_header")
+    origin = _floats([own], "ImagePositionPatient", 3)
+    left = size - elements.pixels_start
+    template = shared.header
+    plane = template.plane
+    return replace(
+        template,
+        path=path,
+        file_key=file_key,
+        keys=replace(template.keys, instance=pseudonymizer.instance_key(instance)),
+        plane=replace(plane, origin_LPS_mm=origin) if plane and origin else None,
+        instance_number=_optional_integer([own], "InstanceNumber"),
+        pixels_start=elements.pixels_start,
+        defect=_length_defect(shared.announced, elements.pixels_length, left)
+        or shared.defect
+        or ("no_geometry" if origin is None else template.defect),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the slices of a series have in common."""
+
+    header: SliceHeader
+    """Of a slice at the origin, of no file."""
+    announced: int
+    defect: str | None
+
+
+@lru_cache(maxsize=1024)
+def _shared(
+    elements: tuple[RawElement, ...], syntax: str, pseudonymizer: Pseudonymizer, limits: Limits
+) -> _Shared:
+    dataset = as_dataset(elements, syntax)
+    dataset.SOPInstanceUID, dataset.ImagePositionPatient = "0", [0, 0, 0]
+    _refuse_strangers(dataset, preamble=True)
+    keys = _keys(dataset, pseudonymizer)
+    ((index, layers),) = _frames(dataset)
+    header = _slice(layers, index, dataset, keys, None, (Path(), ""))
+    return _Shared(header, _announced_bytes(dataset), _defect(dataset, limits))
+
+
+def _refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
     """Reject what is not an image of one of the accepted modalities."""
     sop_class = UID(
         _text(dataset, "SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
     )
     accepted = terms.IMAGE_CLASSES | terms.MULTIFRAME_CLASSES
     image_type = set(_words(dataset, "ImageType"))
-    if sop_class not in accepted and not has_preamble(path):
+    if sop_class not in accepted and not preamble:
         # pydicom, told to, reads any bytes as DICOM; without the preamble only this tells.
         raise reject("not_dicom")
     if not sop_class:
@@ -87,21 +166,30 @@ def _refuse_strangers(dataset: Dataset, path: Path) -> None:
         raise reject("rgb")
 
 
-def _pixel_defect(dataset: Dataset, stream: BinaryIO, limits: Limits) -> str | None:
-    """Compare what the header announces with what is there, before anything is allocated."""
+def _announced_bytes(dataset: Dataset) -> int:
+    """Return how many bytes the pixels take up, uncompressed, by what the header says."""
     frames = _integer([dataset], "NumberOfFrames", 1)
     pixels = _integer([dataset], "Rows") * _integer([dataset], "Columns") * frames
-    announced = pixels * _integer([dataset], "BitsAllocated") // 8
-    groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])
-    length = pixel_element_length(stream, dataset)
+    return pixels * _integer([dataset], "BitsAllocated") // 8
+
+
+def _length_defect(announced: int, length: int | None, left: int) -> str | None:
+    """Compare what the header announces with what is there, before anything is allocated."""
     if length is None or announced <= 0:
         return "no_pixel_data"
+    if length > left:
+        return "truncated_pixel_data"
+    return "pixel_length_mismatch" if 0 <= length < announced else None
+
+
+def _defect(dataset: Dataset, limits: Limits) -> str | None:
+    """Return why the pixels cannot be read, as far as the header alone tells."""
+    frames = _integer([dataset], "NumberOfFrames", 1)
+    groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])
     checks = {
         "mosaic_unsupported": "MOSAIC" in _words(dataset, "ImageType"),
         "multiframe_unsupported": frames != groups,
-        "truncated_pixel_data": length > bytes_left(stream),
-        "pixel_length_mismatch": 0 <= length < announced,
-        "too_large": announced > limits.volume_bytes,
+        "too_large": _announced_bytes(dataset) > limits.volume_bytes,
         "unsupported_transfer_syntax": not _decodable(dataset.file_meta.TransferSyntaxUID),
     }
     return next((code for code, failed in checks.items() if failed), None)

@@ -81,6 +81,8 @@ class SliceHeader:
     """What tells images of one place apart: echo, b-value, time point and the like."""
     defect: str | None
     """The reason code of what makes this slice, and so its stack, unusable."""
+    pixels_start: int | None = None
+    """Where the pixels begin in the file, where that is known."""
 
     @property
     def source(self) -> SliceSource:
