@@ -109,10 +109,12 @@ class Scanner:
         self, series: dict[str, list[SliceHeader]]
     ) -> dict[str, list[SliceHeader]]:
         """Return ``series`` with slices that were renumbered one by one joined or refused."""
-        series = dict(series)
+        series, merge = dict(series), self.limits.policy.merge_single_slices
+        if self.limits.least_slices == 1 and not merge:
+            return series  # each is a volume of its own
         for keys in renumbered(series, self.limits.least_slices):
             joined = [header for key in keys for header in series.pop(key)]
-            if self.limits.policy.merge_single_slices:
+            if merge:
                 series[keys[0]] = joined
                 continue
             error = reject("single_slices", count=len(joined))

@@ -62,6 +62,16 @@ def test_slices_renumbered_one_by_one_are_joined_where_that_is_asked_for(tmp_pat
     assert {s.file_key for s in read_slices(result.folder, key).sources} == set(files["file_key"])
 
 
+def test_single_slices_are_volumes_of_their_own_where_that_is_asked_for(tmp_path, ingested):
+    def edit(ds, _):
+        ds.SeriesInstanceUID, ds.SliceThickness = generate_uid(), 3
+
+    phantoms.write_dicom(tmp_path / "in", ARRAY, AFFINE, edit=edit)
+    _, files, catalog = ingested(tmp_path / "in", min_slices=1)
+    assert set(files["outcome"]) == {"converted"}
+    assert len(catalog) == 5
+
+
 def test_single_slices_that_form_no_stack_are_merely_too_few(tmp_path, ingested):
     for number in range(5):  # five studies of one slice
         phantoms.write_dicom(tmp_path / "in" / str(number), ARRAY[:, :, :1], AFFINE)

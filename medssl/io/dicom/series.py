@@ -13,6 +13,7 @@ from medssl.io.reasons import reject
 
 ORIENTATION_TOLERANCE = 1e-3
 SAME_PLACE_MM = 0.02
+_LEAST_RENUMBERED = 3
 
 _COMPONENTS = frozenset({"MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED"})
 
@@ -83,7 +84,7 @@ def renumbered(series: Mapping[str, Slices], least: int) -> list[list[str]]:
     return [
         sorted(header.keys.series for header in stack)
         for stack in stacks
-        if len(stack) >= max(least, 2) and _all_apart(stack)
+        if len(stack) >= max(least, _LEAST_RENUMBERED) and _all_apart(stack)
     ]
 
 

@@ -8,7 +8,7 @@ from pydicom import dcmread
 
 from medssl.io.dicom.lattice import lay_out
 from medssl.io.dicom.pixels import stack_pixels
-from medssl.io.geometry import shear_degrees
+from medssl.io.geometry import shear_degrees, to_closest_ras
 from medssl.io.limits import IrregularPolicy, Limits
 from tests import phantoms
 from tests.io.dicom.outcomes import outcomes
@@ -175,6 +175,30 @@ def test_any_three_steps_and_any_tilt(steps, tilt, tmp_path_factory):
     assert len(found) == 1 - len(refused)
     for one in found:
         check(one, inside=1)
+
+
+@given(
+    degrees=st.tuples(*[st.floats(-180, 180)] * 3),
+    tilt=st.floats(-0.5, 0.5),
+    gap=st.integers(1, 2),
+)
+@settings(max_examples=15, deadline=None)
+def test_every_slice_keeps_its_place_however_the_volume_is_turned(
+    degrees, tilt, gap, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("series")
+    write(
+        folder, [0, 3, 6, *(9 + 3 * gap + 3 * k for k in range(3))], tilt=(0, tilt), degrees=degrees
+    )
+    ((found,), _) = outcomes(folder, limits(fill_missing=2))
+    volume = to_closest_ras(found.volume)
+    planes = {header.file_key: header.plane for header in found.slices}
+    inverse = np.linalg.inv(volume.affine_ras)
+    assert sum(source.filled for source in volume.slices) == gap
+    for index, source in enumerate(volume.slices):
+        place_ras = np.array(planes[source.file_key].origin_LPS_mm) * (-1, -1, 1)
+        at = (inverse[:3, :3] @ place_ras + inverse[:3, 3])[volume.slice_axis]
+        assert abs(at - index) <= (1.001 if source.filled else 1e-3)
 
 
 def test_grids_are_laid_out_the_same_whatever_the_order_of_files(tmp_path):
