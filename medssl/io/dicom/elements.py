@@ -27,7 +27,7 @@ _HEAD_BYTES = (8 * 1024, 256 * 1024)
 
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _META_START = _PREAMBLE_BYTES + len(_MAGIC) + len(_GROUP_LENGTH) + 4
-_SYNTAX = b"\x02\x00\x10\x00UI"
+_META_GROUP, _SYNTAX = b"\x02\x00", b"\x02\x00\x10\x00"
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _PIXEL_GROUP = b"\xe0\x7f"
 _ITEM, _ITEM_END, _SEQUENCE_END = (
@@ -116,7 +116,7 @@ def _walk(head: bytes, wanted: frozenset[bytes]) -> Elements:
     if head[_PREAMBLE_BYTES : _META_START - 4] != _MAGIC + _GROUP_LENGTH:
         raise _UnusualError
     position = _META_START + _u32(head, _META_START - 4)[0]
-    syntax = _syntax(head[_META_START:position])
+    syntax = _syntax(head, position)
     implicit = syntax == ImplicitVRLittleEndian
     if implicit and head[position + 4 : position + 6].isalpha():
         raise _UnusualError  # says implicit, and spells the VR of its first element out
@@ -139,15 +139,20 @@ def _walk(head: bytes, wanted: frozenset[bytes]) -> Elements:
         position = start + length if length != _OPEN_LENGTH else _after(head, start, vr, 0)
 
 
-def _syntax(meta: bytes) -> str:
-    at = meta.find(_SYNTAX)
-    if at < 0:
+def _syntax(head: bytes, end: int) -> str:
+    """Return the transfer syntax that the meta information names, which ends at ``end``."""
+    syntax, position = b"", _META_START
+    while position < end:
+        _, length, start = _element(head, position, implicit=False)
+        if head[position : position + 2] != _META_GROUP:
+            raise _UnusualError
+        if head[position : position + 4] == _SYNTAX:
+            syntax = head[start : start + length]
+        position = start + length
+    known = syntax.rstrip(b"\0 ").decode("ascii", "replace")
+    if position != end or known in _SYNTAXES_DECLINED or not UID(known).is_transfer_syntax:
         raise _UnusualError
-    length = meta[at + 6] | meta[at + 7] << 8
-    syntax = meta[at + 8 : at + 8 + length].rstrip(b"\0 ").decode("ascii", "replace")
-    if syntax in _SYNTAXES_DECLINED or not UID(syntax).is_transfer_syntax:
-        raise _UnusualError
-    return syntax
+    return known
 
 
 def _element(head: bytes, position: int, *, implicit: bool) -> tuple[bytes, int, int]:
