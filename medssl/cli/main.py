@@ -197,6 +197,34 @@ def deidentify(
     Request("deidentify", config, given, overrides or [], overwrite, dry_run).run()
 
 
+@app.command("privacy-audit")
+def privacy_audit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    source: Annotated[
+        list[Path] | None, typer.Option(metavar="SRC", help="Scans whose identifiers are sought.")
+    ] = None,
+    identifiers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Further identifiers, one a line.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Key of the pseudonyms: explains shifted dates.")
+    ] = None,
+    exempt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Files within DIR that name scans by design."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Report as JSON.")] = None,
+) -> None:
+    """Search every byte below DIR for identifiers of a source; exit code 1 if there are any."""
+    from medssl.cli.audit import show
+    from medssl.cli.run import user_errors_explained
+    from medssl.privacy.audit import AuditRequest
+
+    request = AuditRequest(folder, tuple(source or ()), identifiers, key_file, tuple(exempt or ()))
+    with user_errors_explained():
+        raise typer.Exit(show(request, out))
+
+
 _from_file("run", "Several stages from one file; what still matches is skipped.")
 
 

@@ -240,3 +240,12 @@ CONFORMANCE = {
     "113108": "Retain Patient Characteristics Option",
 }
 """Codes of PS3.15 Annex E that say what was done."""
+
+_BY_DESIGN = """
+Manufacturer CodeValue CodingSchemeDesignator CodingSchemeVersion MappingResource
+MappingResourceName ContextIdentifier ContextUID ImplementationClassUID ImplementationVersionName
+SpecificCharacterSet TimezoneOffsetFromUTC DeidentificationMethod PatientSex
+TransferSyntaxUID PixelData LongitudinalTemporalInformationModified PatientIdentityRemoved
+"""
+BY_DESIGN = frozenset(_BY_DESIGN.split()) | NUMBERS
+"""Attributes that point to nobody, which an audit need not search for."""

@@ -98,6 +98,16 @@ def standard_code(value: str, scheme: str) -> tuple[str, str, str] | None:
     return None if meaning is None else (value, scheme, meaning[:_LONGEST_MEANING])
 
 
+def is_standard_meaning(text: str) -> bool:
+    """Return whether ``text`` is the standard's meaning of some code."""
+    return text.strip().lower() in _known_meanings()
+
+
+@cache
+def _known_meanings() -> frozenset[str]:
+    return frozenset(meaning.lower() for meaning in _meanings().values())
+
+
 @cache
 def _meanings() -> dict[tuple[str, str], str]:
     return {(code.scheme_designator, code.value): code.meaning for code in _codes()}
