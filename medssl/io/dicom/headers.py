@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from pydicom import Dataset
-from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
@@ -30,6 +28,14 @@ from medssl.io.dicom.stream import (
     open_dicom,
     pixel_element_length,
     read_dataset,
+)
+from medssl.io.dicom.values import (
+    floats_of,
+    innermost,
+    integer_of,
+    optional_integer_of,
+    text_of,
+    words_of,
 )
 from medssl.io.limits import Limits
 from medssl.io.reasons import reject
@@ -94,10 +100,10 @@ def _slice_of_plain_file(
     path, file_key = place
     shared = _shared(elements.only(_SHARED), elements.syntax, pseudonymizer, limits)
     own = as_dataset(elements.only(_OWN), elements.syntax)
-    instance = _text(own, "SOPInstanceUID")
+    instance = text_of(own, "SOPInstanceUID")
     if not instance:
         raise reject("damaged_header")
-    origin = _floats([own], "ImagePositionPatient", 3)
+    origin = floats_of([own], "ImagePositionPatient", 3)
     left = size - elements.pixels_start
     template = shared.header
     plane = template.plane
@@ -107,7 +113,7 @@ def _slice_of_plain_file(
         file_key=file_key,
         keys=replace(template.keys, instance=pseudonymizer.instance_key(instance)),
         plane=replace(plane, origin_LPS_mm=origin) if plane and origin else None,
-        instance_number=_optional_integer([own], "InstanceNumber"),
+        instance_number=optional_integer_of([own], "InstanceNumber"),
         pixels_start=elements.pixels_start,
         defect=_length_defect(shared.announced, elements.pixels_length, left)
         or shared.defect
@@ -141,10 +147,10 @@ def _shared(
 def _refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
     """Reject what is not an image of one of the accepted modalities."""
     sop_class = UID(
-        _text(dataset, "SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
+        text_of(dataset, "SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
     )
     accepted = terms.IMAGE_CLASSES | terms.MULTIFRAME_CLASSES
-    image_type = set(_words(dataset, "ImageType"))
+    image_type = set(words_of(dataset, "ImageType"))
     if sop_class not in accepted and not preamble:
         # pydicom, told to, reads any bytes as DICOM; without the preamble only this tells.
         raise reject("not_dicom")
@@ -154,23 +160,23 @@ def _refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
         raise reject("dicomdir")
     if sop_class in terms.CAPTURE_CLASSES:
         raise reject("secondary_capture")
-    if sop_class not in accepted or _text(dataset, "Modality") not in terms.MODALITIES:
+    if sop_class not in accepted or text_of(dataset, "Modality") not in terms.MODALITIES:
         raise reject("unsupported_modality")
-    if _text(dataset, "BurnedInAnnotation") == "YES" or image_type & terms.SCREEN_TYPES:
+    if text_of(dataset, "BurnedInAnnotation") == "YES" or image_type & terms.SCREEN_TYPES:
         raise reject("burned_in_risk")
     if image_type & terms.LOCALIZER_TYPES:
         raise reject("localizer")
     if image_type & terms.PROJECTION_TYPES:
         raise reject("projection")
-    if _integer([dataset], "SamplesPerPixel", 1) != 1:
+    if integer_of([dataset], "SamplesPerPixel", 1) != 1:
         raise reject("rgb")
 
 
 def _announced_bytes(dataset: Dataset) -> int:
     """Return how many bytes the pixels take up, uncompressed, by what the header says."""
-    frames = _integer([dataset], "NumberOfFrames", 1)
-    pixels = _integer([dataset], "Rows") * _integer([dataset], "Columns") * frames
-    return pixels * _integer([dataset], "BitsAllocated") // 8
+    frames = integer_of([dataset], "NumberOfFrames", 1)
+    pixels = integer_of([dataset], "Rows") * integer_of([dataset], "Columns") * frames
+    return pixels * integer_of([dataset], "BitsAllocated") // 8
 
 
 def _length_defect(announced: int, length: int | None, left: int) -> str | None:
@@ -184,10 +190,10 @@ def _length_defect(announced: int, length: int | None, left: int) -> str | None:
 
 def _defect(dataset: Dataset, limits: Limits) -> str | None:
     """Return why the pixels cannot be read, as far as the header alone tells."""
-    frames = _integer([dataset], "NumberOfFrames", 1)
+    frames = integer_of([dataset], "NumberOfFrames", 1)
     groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])
     checks = {
-        "mosaic_unsupported": "MOSAIC" in _words(dataset, "ImageType"),
+        "mosaic_unsupported": "MOSAIC" in words_of(dataset, "ImageType"),
         "multiframe_unsupported": frames != groups,
         "too_large": _announced_bytes(dataset) > limits.volume_bytes,
         "unsupported_transfer_syntax": not _decodable(dataset.file_meta.TransferSyntaxUID),
@@ -203,19 +209,19 @@ def _decodable(syntax: UID) -> bool:
 
 
 def _keys(dataset: Dataset, pseudonymizer: Pseudonymizer) -> ScanKeys:
-    patient_id = _text(dataset, "PatientID")
-    study, series = _text(dataset, "StudyInstanceUID"), _text(dataset, "SeriesInstanceUID")
-    instance = _text(dataset, "SOPInstanceUID")
+    patient_id = text_of(dataset, "PatientID")
+    study, series = text_of(dataset, "StudyInstanceUID"), text_of(dataset, "SeriesInstanceUID")
+    instance = text_of(dataset, "SOPInstanceUID")
     if not (study and series and instance):
         raise reject("damaged_header")
     return ScanKeys(
-        patient=pseudonymizer.patient_key(patient_id, _text(dataset, "IssuerOfPatientID"))
+        patient=pseudonymizer.patient_key(patient_id, text_of(dataset, "IssuerOfPatientID"))
         if patient_id
         else pseudonymizer.patient_key(study, "the study stands for its patient"),
         study=pseudonymizer.study_key(study),
         series=pseudonymizer.series_key(series),
         instance=pseudonymizer.instance_key(instance),
-        frame=pseudonymizer.frame_key(_text(dataset, "FrameOfReferenceUID")),
+        frame=pseudonymizer.frame_key(text_of(dataset, "FrameOfReferenceUID")),
         patient_known=bool(patient_id),
     )
 
@@ -254,13 +260,13 @@ def _slice(
         file_key=file_key,
         frame_index=index,
         keys=keys,
-        modality=_text(dataset, "Modality"),
-        image_type=_words(dataset, "ImageType"),
-        body_part=deidentify.body_part(_text(dataset, "BodyPartExamined")),
+        modality=text_of(dataset, "Modality"),
+        image_type=words_of(dataset, "ImageType"),
+        body_part=deidentify.body_part(text_of(dataset, "BodyPartExamined")),
         plane=plane,
         thickness_mm=_thickness_mm(layers),
         pixels=_pixel_format(layers, dataset),
-        instance_number=_optional_integer(layers, "InstanceNumber") if index is None else index,
+        instance_number=optional_integer_of(layers, "InstanceNumber") if index is None else index,
         phase=tuple(_phase(layers)),
         defect=defect or plane_defect,
     )
@@ -268,9 +274,9 @@ def _slice(
 
 def _plane(layers: Sequence[Dataset]) -> tuple[Plane | None, str | None]:
     """Return where the slice lies, or why that is not known."""
-    cosines = _floats(layers, "ImageOrientationPatient", 6)
-    origin = _floats(layers, "ImagePositionPatient", 3)
-    spacing = _floats(layers, "PixelSpacing", 2)
+    cosines = floats_of(layers, "ImageOrientationPatient", 6)
+    origin = floats_of(layers, "ImagePositionPatient", 3)
+    spacing = floats_of(layers, "PixelSpacing", 2)
     if cosines is None or origin is None:
         return None, "no_geometry"
     if spacing is None or min(spacing) <= 0:
@@ -290,33 +296,36 @@ def _plane(layers: Sequence[Dataset]) -> tuple[Plane | None, str | None]:
 
 
 def _thickness_mm(layers: Sequence[Dataset]) -> float | None:
-    stated = _floats(layers, "SliceThickness", 1)
+    stated = floats_of(layers, "SliceThickness", 1)
     return stated[0] if stated and stated[0] > 0 else None
 
 
 def _pixel_format(layers: Sequence[Dataset], dataset: Dataset) -> PixelFormat:
-    allocated = _integer(layers, "BitsAllocated")
-    signed = _integer(layers, "PixelRepresentation") == 1
-    slope, intercept = _floats(layers, "RescaleSlope", 1), _floats(layers, "RescaleIntercept", 1)
+    allocated = integer_of(layers, "BitsAllocated")
+    signed = integer_of(layers, "PixelRepresentation") == 1
+    slope, intercept = (
+        floats_of(layers, "RescaleSlope", 1),
+        floats_of(layers, "RescaleIntercept", 1),
+    )
     return PixelFormat(
-        rows=_integer(layers, "Rows"),
-        columns=_integer(layers, "Columns"),
-        bits=_integer(layers, "BitsStored", allocated),
+        rows=integer_of(layers, "Rows"),
+        columns=integer_of(layers, "Columns"),
+        bits=integer_of(layers, "BitsStored", allocated),
         signed=signed,
         syntax=dataset.file_meta.TransferSyntaxUID.name,
         slope=slope[0] if slope else None,
         intercept=intercept[0] if intercept else None,
-        rescale_type=_text(_first(layers, "RescaleType"), "RescaleType").upper(),
+        rescale_type=text_of(innermost(layers, "RescaleType"), "RescaleType").upper(),
         padding=_padding(dataset, allocated, signed=signed),
-        inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+        inverted=text_of(dataset, "PhotometricInterpretation") == "MONOCHROME1",
     )
 
 
 def _padding(dataset: Dataset, bits: int, *, signed: bool) -> tuple[int, int] | None:
-    value = _optional_integer([dataset], "PixelPaddingValue")
+    value = optional_integer_of([dataset], "PixelPaddingValue")
     if value is None:
         return None
-    other = _integer([dataset], "PixelPaddingRangeLimit", value)
+    other = integer_of([dataset], "PixelPaddingRangeLimit", value)
     low, high = sorted(_as_stored(number, bits, signed=signed) for number in (value, other))
     return low, high
 
@@ -330,53 +339,8 @@ def _as_stored(number: int, bits: int, *, signed: bool) -> int:
 def _phase(layers: Sequence[Dataset]) -> Iterator[tuple[str, float | str]]:
     for label, keywords in terms.PHASE_TAGS.items():
         for keyword in keywords:
-            number = _floats(layers, keyword, 1)
-            text = _text(_first(layers, keyword), keyword)
+            number = floats_of(layers, keyword, 1)
+            text = text_of(innermost(layers, keyword), keyword)
             if number or text:
                 yield label, number[0] if number else text
                 break
-
-
-def _first(layers: Sequence[Dataset], keyword: str) -> Dataset:
-    """Return the innermost layer that holds ``keyword``, else the outermost."""
-    return next((layer for layer in layers if keyword in layer), layers[-1])
-
-
-def _value(layers: Sequence[Dataset], keyword: str) -> Any:
-    """Return a value, or None where it is absent or cannot be read."""
-    try:
-        return _first(layers, keyword).get(keyword)
-    except (ValueError, TypeError, ArithmeticError, LookupError):
-        return None
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = _value([dataset], keyword)
-    return "" if value is None else str(value).strip()
-
-
-def _words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    value = _value([dataset], keyword)
-    several = [value] if isinstance(value, str) else list(value or [])
-    return tuple(str(word).strip().upper() for word in several)
-
-
-def _floats(layers: Sequence[Dataset], keyword: str, count: int) -> Any:
-    """Return ``count`` finite numbers, or None."""
-    value = _value(layers, keyword)
-    try:
-        several = value if isinstance(value, MultiValue) else [value]
-        numbers = tuple(float(number) for number in several)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
-
-
-def _integer(layers: Sequence[Dataset], keyword: str, default: int = 0) -> int:
-    number = _optional_integer(layers, keyword)
-    return default if number is None else number
-
-
-def _optional_integer(layers: Sequence[Dataset], keyword: str) -> int | None:
-    numbers = _floats(layers, keyword, 1)
-    return None if numbers is None else int(numbers[0])
