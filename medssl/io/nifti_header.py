@@ -64,6 +64,7 @@ def parse_header(head: bytes, limits: Limits, most: int | None = None) -> NiftiH
     header = _unchecked(head)
     shape, count, dtype = _layout(header, limits)
     _refuse_time_series(count, limits.policy, most)
+    refuse_too_large((*shape, count), dtype, limits)  # all of it: gzip packs zeros a thousandfold
     affine, flags = _affine(header, limits.policy)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0 or not np.isfinite(intercept):
@@ -116,7 +117,6 @@ def _layout(header: Any, limits: Limits) -> tuple[tuple[int, int, int], int, np.
     shape = dims[0], dims[1], dims[2]
     if min(shape) < limits.least_slices:
         raise reject("too_few_slices", count=min(shape), least=limits.least_slices)
-    refuse_too_large(shape, dtype, limits)
     return shape, dims[3], dtype
 
 

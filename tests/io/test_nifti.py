@@ -237,6 +237,13 @@ def test_a_time_series_is_no_single_volume_and_has_a_limit(tmp_path):
         assert caught.value.skipped
 
 
+def test_all_volumes_of_a_file_together_count_against_the_limit(tmp_path):
+    path = phantoms.write_nifti(tmp_path / "v.nii", SERIES, AFFINE)
+    assert len(list(read_nifti_volumes(path, "MR", Limits(SERIES.nbytes)))) == 3
+    with pytest.raises(RejectedFileError, match="announces 0 MiB of voxels, more than"):
+        next(read_nifti_volumes(path, "MR", Limits(SERIES.nbytes - 1)))
+
+
 def test_damage_at_the_end_of_a_time_series_shows_before_its_last_volume(tmp_path):
     packed = bytearray(gzip.compress(nib.Nifti1Image(SERIES, AFFINE).to_bytes()))
     packed[-6] ^= 0xFF
