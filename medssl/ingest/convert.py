@@ -36,6 +36,11 @@ class Conversion:
     limits: Limits
 
 
+def conversion_settings(limits: Limits) -> list[object]:
+    """Return the settings that make another volume of the same file."""
+    return [limits.volume_bytes, limits.least_slices, limits.policy.model_dump(mode="json")]
+
+
 def convert(conversion: Conversion, item: Item) -> ItemResult:
     """Write the volumes of ``item`` and return what became of each of its files.
 
@@ -66,6 +71,7 @@ def rejected(ref: FileRef, error: RejectedFileError, source_format: str) -> File
         reason=error.problem,
         bytes=ref.bytes,
         source_format=source_format,
+        stamp=ref.stamp,
     )
 
 
@@ -144,6 +150,7 @@ def _converted(ref: FileRef, volume_key: str, source_format: str) -> FileOutcome
         volume_key=volume_key,
         bytes=ref.bytes,
         source_format=source_format,
+        stamp=ref.stamp,
     )
 
 

@@ -1,14 +1,14 @@
 """The first pass: what every file is, by its content and header, without pixels."""
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from medssl.errors import RejectedFileError
-from medssl.ingest.convert import CONVERSION_VERSION, rejected
+from medssl.errors import InputError, RejectedFileError
+from medssl.ingest.convert import CONVERSION_VERSION, conversion_settings, rejected
 from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
+from medssl.ingest.state import State
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom.headers import read_headers
 from medssl.io.dicom.series import group_by_series, renumbered
@@ -17,7 +17,9 @@ from medssl.io.identify import identify
 from medssl.io.limits import Limits
 from medssl.io.reasons import reject
 from medssl.io.sources.folder import FileRef
+from medssl.io.volume import SliceSource
 from medssl.library.outcomes import FileOutcome
+from medssl.library.volumes import read_slices
 from medssl.runs.digest import digest_json
 from medssl.runs.progress import track
 
@@ -56,12 +58,18 @@ class Scan:
 
     items: list[Item]
     settled: list[FileOutcome]
+    touched: dict[str, FileRef]
+    """The files that were looked into, by key; all others are as they were."""
     kept: frozenset[str] = frozenset()
     """Keys of earlier items that stay as they are, though some of their files may be listed."""
 
 
+Locate = Callable[[Collection[str]], Iterable[FileRef]]
+"""Finds files of earlier runs by their keys, as far as they can still be had."""
+
+
 class Scanner:
-    """Sorts files into items."""
+    """Sorts files into items; what is known and unchanged is not opened."""
 
     def __init__(
         self,
@@ -72,84 +80,28 @@ class Scanner:
     ) -> None:
         self.pseudonymizer, self.limits, self.labels = pseudonymizer, limits, labels
         self.exclude = exclude
-        self.settled: list[FileOutcome] = []
-        self.nifti: list[Item] = []
-        self.headers: list[SliceHeader] = []
-        self.refs: dict[str, FileRef] = {}
-        self.seen: set[str] = set()
 
-    def scan(
-        self,
-        refs: Sequence[FileRef],
-        earlier: Mapping[str, ItemResult] | None = None,
-        paths: Mapping[str, str] | None = None,
-    ) -> Scan:
-        """Read every header once.
+    def scan(self, refs: Sequence[FileRef], state: State, locate: Locate) -> Scan:
+        """Read the headers of what is new or changed, and of the series that it belongs to.
 
         Args:
             refs: the files.
-            earlier: finished items of the library.
-            paths: where the library's files lay; a series that grows by a second delivery is
-                converted together with those of its first that are still there.
+            state: what the library holds.
+            locate: finds a series' files that an earlier run listed and this one did not.
         """
-        for ref in track(refs, "Reading headers"):
-            self._sort_in(ref)
-        earlier = earlier or {}
-        for ref in self._first_deliveries(earlier, paths or {}):
-            self._sort_in(ref)
-        series = self._with_renumbered(group_by_series(self.headers))
-        known = series.keys() & earlier.keys()
-        kept = {key for key in known if self._would_shrink(earlier[key], series[key])}
-        for key in sorted(kept):
-            self._refuse_new_files(earlier[key], series.pop(key))
-        dicom = [self._series_item(key, members) for key, members in sorted(series.items())]
-        return Scan([*dicom, *self.nifti], self.settled, frozenset(kept))
+        return _Pass(self, refs, state, locate).scan()
 
-    def _with_renumbered(
-        self, series: dict[str, list[SliceHeader]]
-    ) -> dict[str, list[SliceHeader]]:
-        """Return ``series`` with slices that were renumbered one by one joined or refused."""
-        series, merge = dict(series), self.limits.policy.merge_single_slices
-        if self.limits.least_slices == 1 and not merge:
-            return series  # each is a volume of its own
-        for keys in renumbered(series, self.limits.least_slices):
-            joined = [header for key in keys for header in series.pop(key)]
-            if merge:
-                series[keys[0]] = joined
-                continue
-            error = reject("single_slices", count=len(joined))
-            self.settled += [rejected(self.refs[h.file_key], error, "dicom") for h in joined]
-        return series
-
-    def _sort_in(self, ref: FileRef) -> None:
-        source_format = ""
-        self.seen.add(ref.file_key)
-        try:
-            if ref.matches(self.exclude):
-                raise reject("excluded")
-            source_format = identify(ref.path)
-            if source_format == "nifti":
-                self.nifti.append(self._nifti_item(ref))
-                return
-            headers = read_headers(ref.path, ref.file_key, self.pseudonymizer, self.limits)
-        except RejectedFileError as error:
-            known = "" if error.code == "not_dicom" else source_format
-            self.settled.append(rejected(ref, error, known))
-            return
-        self.headers += headers
-        self.refs[ref.file_key] = ref
-
-    def _series_item(self, key: str, members: list[SliceHeader]) -> DicomItem:
-        keys = dict.fromkeys(header.file_key for header in members)
-        files = tuple(self.refs[file_key] for file_key in keys)
+    def series_item(self, key: str, members: list[SliceHeader], files: list[FileRef]) -> DicomItem:
+        """Return the item of one series."""
         return DicomItem(
             key=key,
-            files=files,
+            files=tuple(files),
             headers=tuple(members),
             signature=self._signature(files),
         )
 
-    def _nifti_item(self, ref: FileRef) -> NiftiItem:
+    def nifti_item(self, ref: FileRef) -> NiftiItem:
+        """Return the item of one NIfTI file."""
         keys, modality = self.labels.keys(ref, self.pseudonymizer), self.labels.modality(ref)
         return NiftiItem(
             key=keys.series,
@@ -163,44 +115,121 @@ class Scanner:
         return digest_json(
             [
                 CONVERSION_VERSION,
-                [self.limits.volume_bytes, self.limits.least_slices],
-                self.limits.policy.model_dump(),
+                conversion_settings(self.limits),
                 settings,
                 sorted([ref.file_key, ref.bytes, ref.mtime_ns] for ref in files),
             ]
         )
 
-    def _first_deliveries(
-        self, earlier: Mapping[str, ItemResult], paths: Mapping[str, str]
-    ) -> list[FileRef]:
-        """Return files of the series at hand that an earlier run listed and this one did not."""
-        refs = []
-        for series in group_by_series(self.headers).keys() & earlier.keys():
-            for row in earlier[series].files:
-                path = Path(paths.get(row.file_key, ""))
-                if row.file_key not in self.refs and path.is_file():
-                    facts = path.stat()
-                    name = path.as_posix()
-                    refs.append(FileRef(path, name, row.file_key, facts.st_size, facts.st_mtime_ns))
-        return sorted(refs, key=lambda ref: ref.path)
 
-    def _would_shrink(self, result: ItemResult, members: Sequence[SliceHeader]) -> bool:
-        """Return whether files of ``result`` are gone and ``members`` could not stand for them."""
-        if not self._gone(result):
-            return False
-        usable = {(h.keys.instance, h.frame_index): h.pixels for h in members if not h.defect}
-        pixels = sum(pixel.rows * pixel.columns for pixel in usable.values())
-        shapes = ([row[f"shape_{axis}"] for axis in "ijk"] for row in result.volumes)
-        files = sum(int(row["source_files"]) for row in result.volumes)
-        return len(usable) < files or pixels < sum(map(math.prod, shapes))
+class _Pass:
+    """One look at a list of files."""
 
-    def _gone(self, result: ItemResult) -> int:
-        """Return how many files that volumes were made of are neither listed nor where they lay."""
-        converted = (row for row in result.files if row.outcome == "converted")
-        return sum(row.file_key not in self.seen for row in converted)
+    def __init__(
+        self, scanner: Scanner, refs: Sequence[FileRef], state: State, locate: Locate
+    ) -> None:
+        self.scanner, self.state, self.locate = scanner, state, locate
+        self.listed = {ref.file_key: ref for ref in refs}
+        self.touched: dict[str, FileRef] = {}
+        self.settled: list[FileOutcome] = []
+        self.nifti: list[Item] = []
+        self.headers: list[SliceHeader] = []
 
-    def _refuse_new_files(self, result: ItemResult, members: Sequence[SliceHeader]) -> None:
-        known = {row.file_key for row in result.files}
-        error = reject("incomplete_redelivery", gone=self._gone(result))
+    def scan(self) -> Scan:
+        again = self.scanner.limits.policy.merge_single_slices  # any slice may join any other
+        new = [ref for ref in self.listed.values() if again or not self.state.is_unchanged(ref)]
+        for ref in track(new, "Reading headers"):
+            self._sort_in(ref)
+        earlier = self.state.journal.results
+        for ref in self._other_files_of(group_by_series(self.headers).keys() & earlier.keys()):
+            self._sort_in(ref)
+        series = self._with_renumbered(group_by_series(self.headers))
+        lost = {key: self._lost(earlier[key], series[key]) for key in series.keys() & earlier.keys()}
+        kept = sorted(key for key, gone in lost.items() if gone)
+        for key in kept:
+            self._refuse_new_files(earlier[key], series.pop(key), lost[key])
+        items = [self._series_item(key, members) for key, members in sorted(series.items())]
+        return Scan([*items, *self.nifti], self.settled, self.touched, frozenset(kept))
+
+    def _with_renumbered(
+        self, series: dict[str, list[SliceHeader]]
+    ) -> dict[str, list[SliceHeader]]:
+        """Return ``series`` with slices that were renumbered one by one joined or refused."""
+        series, limits = dict(series), self.scanner.limits
+        if limits.least_slices == 1 and not limits.policy.merge_single_slices:
+            return series  # each is a volume of its own
+        for keys in renumbered(series, limits.least_slices):
+            joined = [header for key in keys for header in series.pop(key)]
+            if limits.policy.merge_single_slices:
+                series[keys[0]] = joined
+                continue
+            error = reject("single_slices", count=len(joined))
+            refs = [self.touched[header.file_key] for header in joined]
+            self.settled += [rejected(ref, error, "dicom") for ref in refs]
+        return series
+
+    def _sort_in(self, ref: FileRef) -> None:
+        source_format = ""
+        self.touched[ref.file_key] = ref
+        try:
+            if ref.matches(self.scanner.exclude):
+                raise reject("excluded")
+            source_format = identify(ref.path)
+            if source_format == "nifti":
+                self.nifti.append(self.scanner.nifti_item(ref))
+                return
+            self.headers += read_headers(
+                ref.path, ref.file_key, self.scanner.pseudonymizer, self.scanner.limits
+            )
+        except RejectedFileError as error:
+            known = "" if error.code == "not_dicom" else source_format
+            self.settled.append(rejected(ref, error, known))
+
+    def _series_item(self, key: str, members: list[SliceHeader]) -> DicomItem:
+        keys = dict.fromkeys(header.file_key for header in members)
+        files = [self.touched[file_key] for file_key in keys]
+        return self.scanner.series_item(key, members, files)
+
+    def _other_files_of(self, grown: Iterable[str]) -> list[FileRef]:
+        """Return the files of series that gained members, unless they were just read."""
+        earlier = self.state.journal.results
+        rows = [row for key in sorted(grown) for row in earlier[key].files]
+        keys = {row.file_key for row in rows} - self.touched.keys()
+        here = [self.listed[key] for key in keys & self.listed.keys()]
+        found = {ref.file_key: ref for ref in [*here, *self.locate(keys - self.listed.keys())]}
+        return sorted(found.values(), key=lambda ref: ref.path)
+
+    def _lost(self, result: ItemResult, members: Sequence[SliceHeader]) -> int:
+        """Return how many files are gone, where ``members`` could not stand for what they held."""
+        usable = {(h.keys.instance, h.frame_index) for h in members if not h.defect}
+        there = {row.file_key for row in result.files if not self._is_gone(row)}
+        lost = {
+            source.file_key
+            for row in result.volumes
+            for source in self._slices(str(row["volume_key"]))
+            if (source.instance_key, source.frame_index) not in usable
+            and source.file_key not in there
+        }
+        gone = sum(self._is_gone(row) for row in result.files if row.outcome == "converted")
+        return max(gone, len(lost)) if lost else 0
+
+    def _is_gone(self, row: FileOutcome) -> bool:
+        """Return whether the file of ``row`` is neither here as it was, nor where it lay."""
+        ref = self.touched.get(row.file_key) or self.listed.get(row.file_key)
+        return ref is None or (
+            row.file_key in self.touched and ref.content_stamp != row.stamp.partition("-")[0]
+        )
+
+    def _slices(self, volume_key: str) -> tuple[SliceSource, ...]:
+        try:
+            return read_slices(self.state.library, volume_key).sources
+        except InputError:  # a volume that is damaged is not worth keeping
+            return ()
+
+    def _refuse_new_files(
+        self, result: ItemResult, members: Sequence[SliceHeader], gone: int
+    ) -> None:
+        known = {row.file_key for row in result.files if not self._is_gone(row)}
+        error = reject("incomplete_redelivery", gone=gone)
         new = dict.fromkeys(h.file_key for h in members if h.file_key not in known)
-        self.settled += [rejected(self.refs[key], error, "dicom") for key in new]
+        self.settled += [rejected(self.touched[key], error, "dicom") for key in new]

@@ -48,6 +48,30 @@ REASONS: dict[str, Reason] = {
         "Decoding it ended the worker process (a damaged file, or too little memory); the other "
         "files went on."
     ),
+    # Archives and their members
+    "damaged_archive": Reason(
+        "The archive is damaged or cut short, or is none; what could be read of it was."
+    ),
+    "damaged_member": Reason("A member of an archive that is damaged or packed in an unknown way."),
+    "encrypted_member": Reason(
+        "A member of an archive that is locked by a password. Unpack it, then ingest the files."
+    ),
+    "unsafe_member": Reason(
+        "A member of an archive that is a link, a device, or would be written outside of its "
+        "folder: not unpacked."
+    ),
+    "duplicate_member": Reason("A second member of the same name in an archive: not unpacked."),
+    "nested_archive": Reason(
+        "An archive inside an archive: not opened. Unpack the outer one, then ingest the folder."
+    ),
+    "archive_too_large": Reason(
+        "The archive's members together exceed {limit_gib:.3g} GiB. If they are real, raise "
+        "`archive.most_gib`."
+    ),
+    "too_many_members": Reason(
+        "The archive has more than {most} members. If they are real, raise "
+        "`archive.most_members`."
+    ),
     # DICOM files that are no scans
     "dicomdir": _skip("A DICOMDIR index; the files it lists are read by themselves."),
     "unsupported_modality": _skip("DICOM, but not an image of CT, MR or PET."),

@@ -106,6 +106,14 @@ def read_catalog(library: Path) -> "pd.DataFrame":
     return frame
 
 
+def volume_keys(library: Path) -> list[str]:
+    """Return the key of every volume of the catalog; none where there is no catalog."""
+    path = catalog_path(library)
+    if not path.is_file():
+        return []
+    return [str(key) for key in pq.read_table(path, columns=["volume_key"])["volume_key"].to_pylist()]
+
+
 def catalog_digest(library: Path) -> str:
     """Return the SHA-256 of the catalog's content, whatever the file's own bytes."""
     rows = read_catalog(library).to_dict(orient="records")

@@ -29,6 +29,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "volume_key": pa.string(),
     "bytes": pa.int64(),
     "source_format": pa.string(),
+    "stamp": pa.string(),
 }
 
 
@@ -49,6 +50,8 @@ class FileOutcome:
     bytes: int
     source_format: str
     """dicom, nifti, or "" for neither."""
+    stamp: str = ""
+    """Changes when the file does, or a setting that matters: it is then read again."""
 
 
 def write_outcomes(library: Path, outcomes: Sequence[FileOutcome]) -> None:

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import json
 import math
 import os
@@ -33,6 +34,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _flush_to_disk(path.parent)
     finally:
         _remove(partial)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether ``error`` says that no room is left, on the disk or of one's share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sweep_partial(folder: Path) -> None:

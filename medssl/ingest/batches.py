@@ -1,0 +1,158 @@
+"""Files to volumes, batch by batch: what lies here at once, what is fetched as room allows."""
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from medssl.ingest.config import IngestConfig
+from medssl.ingest.convert import Conversion, convert, crashed, rejected
+from medssl.ingest.isolation import map_isolated
+from medssl.ingest.items import Item
+from medssl.ingest.scan import BIDS_PATIENT, NiftiLabels, Scanner
+from medssl.ingest.state import State
+from medssl.io.deidentify import Pseudonymizer
+from medssl.io.sources.base import SourceError
+from medssl.io.sources.folder import FileRef
+from medssl.io.sources.staging import Delivery, Ledger, Staged, Staging
+from medssl.library.outcomes import FileOutcome
+from medssl.runs.progress import task
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Filling:
+    """One run: everything listed goes into the library."""
+
+    config: IngestConfig
+    pseudonymizer: Pseudonymizer
+    state: State
+    staging: Staging
+    deliveries: Sequence[Delivery]
+    """Every parcel of the sources, done or not."""
+    failed: list[Delivery] = field(default_factory=list)
+    fresh: set[str] = field(default_factory=set)
+    """Keys of the volumes that were made."""
+    seen: set[str] = field(default_factory=set)
+    orphans: int = 0
+    """Items that stay though other content took the names of their files."""
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self._settings = config.settings_digest()
+        self._ledger = Ledger(config.library)
+        self._of_key = {delivery.key: delivery for delivery in self.deliveries}
+        self._recalled: list[Delivery] = []
+        labels = NiftiLabels(
+            patient=re.compile(config.patient_pattern or BIDS_PATIENT),
+            modalities=config.modalities,
+        )
+        self._scanner = Scanner(self.pseudonymizer, config.limits, labels, config.exclude)
+
+    def run(self, refs: Sequence[FileRef]) -> None:
+        """Take in ``refs``, files of this machine, and then every parcel that is not done."""
+        if refs:
+            stamped = [ref.stamped(self.pseudonymizer, self._settings) for ref in refs]
+            self._take_in(stamped, {ref.file_key: str(ref.path) for ref in refs})
+        todo = [delivery for delivery in self.deliveries if not self._ledger.is_done(delivery)]
+        self.staging.sweep(keep=todo)
+        for batch in self._batches(todo):
+            self._take_in_parcels(batch)
+
+    def _batches(self, todo: Sequence[Delivery]) -> Iterator[list[Staged]]:
+        """Fetch parcels until the room is used up, and yield them."""
+        room_bytes = self.config.staging_gib * 2**30
+        batch: list[Staged] = []
+        with task("Fetching", len(todo)) as progress:
+            for delivery in todo:
+                held = sum(staged.bytes for staged in batch)
+                if batch and held + (delivery.parcel.bytes or 0) > room_bytes:
+                    yield batch
+                    batch = []
+                staged = self._fetch(delivery)
+                batch += [staged] if staged else []
+                progress.advance()
+        if batch:
+            yield batch
+
+    def _fetch(self, delivery: Delivery) -> Staged | None:
+        try:
+            return self.staging.fetch(delivery)
+        except SourceError as error:
+            self.failed.append(delivery)
+            _log.warning("A parcel could not be fetched: %s", error.problem)
+            return None
+
+    def _take_in_parcels(self, batch: Sequence[Staged]) -> None:
+        refs, refused = [], []
+        for staged in batch:
+            refs += [ref.stamped(self.pseudonymizer, self._settings) for ref in staged.refs]
+            for ref, error in staged.refused:
+                stamped = ref.stamped(self.pseudonymizer, self._settings)
+                refused.append(rejected(stamped, error, ""))
+        named = [ref for staged in batch for ref in staged.refs]
+        named += [ref for staged in batch for ref, _ in staged.refused]
+        places = {ref.file_key: f"{ref.label}/{ref.name}" for ref in named}
+        self._take_in(refs, places, refused)
+        self.state.save()
+        for staged in batch:
+            self._ledger.note(staged)
+        for delivery in [*(staged.delivery for staged in batch), *self._recalled]:
+            self.staging.drop(delivery)
+        self._recalled = []
+
+    def _take_in(
+        self,
+        refs: Sequence[FileRef],
+        places: dict[str, str],
+        refused: Sequence[FileOutcome] = (),
+    ) -> None:
+        """Convert what is not yet there, and make the records agree."""
+        self.state.place(places)
+        self.state.save_paths()
+        scan = self._scanner.scan(refs, self.state, self._locate)
+        self._convert(scan.items)
+        touched = scan.touched | {
+            row.file_key: FileRef(Path(), "", row.file_key, row.bytes, 0, "", row.stamp)
+            for row in refused
+        }
+        current = {item.key for item in scan.items} | scan.kept
+        self.orphans += self.state.settle(touched, [*scan.settled, *refused], current)
+        self.seen |= places.keys()
+
+    def _convert(self, items: Sequence[Item]) -> None:
+        conversion = Conversion(
+            library=self.config.library,
+            pseudonymizer=self.pseudonymizer,
+            limits=self.config.limits,
+        )
+        todo = [item for item in items if not self.state.is_done(item)]
+        work = partial(convert, conversion)
+        results = map_isolated(work, crashed, todo, workers=self.config.workers)
+        with task("Converting", len(items), done=len(items) - len(todo)) as progress:
+            for result in results:
+                self.state.add(result)
+                self.fresh |= {str(row["volume_key"]) for row in result.volumes}
+                progress.advance()
+
+    def _locate(self, keys: Collection[str]) -> Iterable[FileRef]:
+        """Yield files of earlier runs: where they lay, or out of their parcel, fetched again."""
+        parcels: dict[str, Delivery] = {}
+        for key in sorted(keys):
+            path = Path(self.state.paths.get(key, ""))
+            parcel = self._ledger.parcel_of.get(key, "")
+            if path.is_absolute() and path.is_file():
+                facts = path.stat()
+                ref = FileRef(path, path.as_posix(), key, facts.st_size, facts.st_mtime_ns)
+                yield ref.stamped(self.pseudonymizer, self._settings)
+            elif parcel in self._of_key:
+                parcels[parcel] = self._of_key[parcel]
+        for delivery in parcels.values():
+            staged = self._fetch(delivery)
+            if staged is not None:
+                self._recalled.append(delivery)
+                wanted = [ref for ref in staged.refs if ref.file_key in keys]
+                yield from (ref.stamped(self.pseudonymizer, self._settings) for ref in wanted)
