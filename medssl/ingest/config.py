@@ -98,6 +98,10 @@ class IngestConfig(SourceSettings):
     def settings_digest(self) -> str:
         """Return what changes with every setting that makes another library of the same files."""
         names = {"patient_pattern", "modalities", "exclude", "archive"}
-        return digest_json([CONVERSION_VERSION, conversion_settings(self.limits),
-                            self.model_dump(mode="json", include=names)])
-
+        return digest_json(
+            [
+                CONVERSION_VERSION,
+                conversion_settings(self.limits),
+                self.model_dump(mode="json", include=names),
+            ]
+        )

@@ -1,17 +1,21 @@
 """What became of one file, in words: ``medssl ingest --explain PATH``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from medssl.errors import InputError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.folder import candidate_names
+from medssl.io.sources.opening import is_address
 from medssl.library.catalog import read_catalog
 from medssl.library.outcomes import read_outcomes
 
 
-def explain(library: Path, path: Path, key_file: Path) -> str:
+def explain(library: Path, path: Path | str, key_file: Path) -> str:
     """Return what became of the file at ``path`` when it was ingested into ``library``.
+
+    A member of an archive is written ``archive.zip!/member``, an object by its whole address.
 
     The key finds the file's row: the library itself, apart from its private table, does not know
     where files lay. The text repeats the path the caller gave, so it is for the caller's eyes.
@@ -21,7 +25,7 @@ def explain(library: Path, path: Path, key_file: Path) -> str:
     """
     pseudonymizer = Pseudonymizer.from_key_file(key_file)
     outcomes = read_outcomes(library).set_index("file_key")
-    keys = (pseudonymizer.file_key(name) for name in candidate_names(path))
+    keys = (pseudonymizer.file_key(name) for name in _names(str(path)))
     file_key = next((key for key in keys if key in outcomes.index), None)
     if file_key is None:
         raise InputError(
@@ -35,6 +39,10 @@ def explain(library: Path, path: Path, key_file: Path) -> str:
     volume_key = str(row["volume_key"])
     refused = f"\n  in part only ({row['reason_code']}): {row['reason']}" if row["reason"] else ""
     return f"{path}: converted\n  {_described(volume_key, catalog.loc[volume_key])}{refused}"
+
+
+def _names(text: str) -> Iterable[str]:
+    return [text] if is_address(text) else candidate_names(Path(text))
 
 
 def _described(volume_key: str, row: Any) -> str:

@@ -93,9 +93,7 @@ def _ingest_once(
         if run.previous is not None:
             return run.previous
         claim_library(library, pseudonymizer.key_id)
-        filling = Filling(
-            config, pseudonymizer, State(library, broken), staging, deliveries
-        )
+        filling = Filling(config, pseudonymizer, State(library, broken), staging, deliveries)
         summary = _fill(filling, refs)
         return run.finish(
             summary=summary, look_at=LOOK_AT, outputs={"catalog": catalog_digest(library)}

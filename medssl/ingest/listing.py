@@ -13,6 +13,7 @@ from medssl.io.sources.archive import ArchiveSource, is_archive, is_archive_name
 from medssl.io.sources.base import ParcelSource
 from medssl.io.sources.folder import FileRef, list_files
 from medssl.io.sources.opening import open_source
+from medssl.io.sources.scp import ScpSource
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ def opened_sources(config: IngestConfig) -> Iterator[Sources]:
     found = [open_source(text, config, inbox, quiet_s) for text in config.sources]
     paths = [source for source in found if isinstance(source, Path)]
     sources = Sources(paths, [source for source in found if not isinstance(source, Path)])
-    started = []
+    started: list[ScpSource] = []
     try:
         for source in sources.parcels:
-            if hasattr(source, "start"):
+            if isinstance(source, ScpSource):
                 source.start()
                 started.append(source)
         yield sources

@@ -144,7 +144,9 @@ class _Pass:
         for ref in self._other_files_of(group_by_series(self.headers).keys() & earlier.keys()):
             self._sort_in(ref)
         series = self._with_renumbered(group_by_series(self.headers))
-        lost = {key: self._lost(earlier[key], series[key]) for key in series.keys() & earlier.keys()}
+        lost = {
+            key: self._lost(earlier[key], series[key]) for key in series.keys() & earlier.keys()
+        }
         kept = sorted(key for key, gone in lost.items() if gone)
         for key in kept:
             self._refuse_new_files(earlier[key], series.pop(key), lost[key])

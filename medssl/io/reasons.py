@@ -69,8 +69,7 @@ REASONS: dict[str, Reason] = {
         "`archive.most_gib`."
     ),
     "too_many_members": Reason(
-        "The archive has more than {most} members. If they are real, raise "
-        "`archive.most_members`."
+        "The archive has more than {most} members. If they are real, raise `archive.most_members`."
     ),
     # DICOM files that are no scans
     "dicomdir": _skip("A DICOMDIR index; the files it lists are read by themselves."),

@@ -111,7 +111,9 @@ def volume_keys(library: Path) -> list[str]:
     path = catalog_path(library)
     if not path.is_file():
         return []
-    return [str(key) for key in pq.read_table(path, columns=["volume_key"])["volume_key"].to_pylist()]
+    return [
+        str(key) for key in pq.read_table(path, columns=["volume_key"])["volume_key"].to_pylist()
+    ]
 
 
 def catalog_digest(library: Path) -> str:

@@ -47,7 +47,9 @@ def write_slices(library: Path, keys: Collection[str], *, fresh: Collection[str]
     rows = [row for key in sorted(set(keys) - known) for row in _rows(library, key)]
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=schema)])
     with atomic_path(path) as partial:
-        pq.write_table(table.sort_by([("volume_key", "ascending"), ("index", "ascending")]), partial)
+        pq.write_table(
+            table.sort_by([("volume_key", "ascending"), ("index", "ascending")]), partial
+        )
 
 
 def read_slice_table(library: Path) -> "pd.DataFrame":

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from medssl.errors import FolderError, InputError
-from medssl.ingest import ingest as stage
+from medssl.ingest import batches as stage
 from medssl.ingest.ingest import IngestConfig, ingest
 from medssl.library.catalog import catalog_digest, read_catalog
 from medssl.library.outcomes import read_outcomes, read_paths

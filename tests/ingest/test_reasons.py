@@ -5,7 +5,18 @@ import pytest
 from medssl.io.reasons import REASONS, reject
 from tests import bad_files, phantoms
 
-SHOWN_ELSEWHERE = {"decoder_crashed", "incomplete_redelivery"}
+ARCHIVES = {
+    "damaged_archive",
+    "damaged_member",
+    "encrypted_member",
+    "unsafe_member",
+    "duplicate_member",
+    "nested_archive",
+    "archive_too_large",
+    "too_many_members",
+}
+"""In tests/io/sources/test_archive.py."""
+SHOWN_ELSEWHERE = ARCHIVES | {"decoder_crashed", "incomplete_redelivery"}
 """In tests/ingest/test_isolation.py and test_redelivery.py."""
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated
 
@@ -23,8 +24,9 @@ from medssl.io.reasons import reject
 from medssl.io.sources.base import Parcel, Refused
 from medssl.runs.folder import is_disk_full
 
-SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tzst") + tuple(
-    f".tar.{kind}" for kind in ("gz", "bz2", "xz", "zst")
+SUFFIXES = (
+    *(".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tzst"),
+    *(".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"),
 )
 INSIDE = "!"
 """Ends the name of an archive's parcel, so that its members are called ``a.zip!/member``."""
@@ -86,8 +88,11 @@ def is_archive_name(name: str) -> bool:
 def is_archive(path: Path) -> bool:
     """Return whether the file ``path``, whatever its name, is an archive by its content."""
     try:
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
-    except OSError:
+        if zipfile.is_zipfile(path):
+            return True
+        with tarfile.open(path) as opened:
+            return opened.next() is not None  # any file of zeros is an empty tar
+    except (OSError, EOFError, zlib.error, tarfile.TarError):
         return False
 
 
@@ -232,7 +237,7 @@ def _unpack_zip(archive: Path, work: _Unpacking) -> None:
                     raise reject("decompression_bomb")
                 work.check_ratio(info.file_size, info.compress_size)
 
-            work.take(info.filename, info.file_size, check, lambda info=info: opened.open(info))
+            work.take(info.filename, info.file_size, check, partial(opened.open, info))
 
 
 def _overlapping(members: Sequence[zipfile.ZipInfo]) -> set[int]:
@@ -255,7 +260,7 @@ class _StrictTarInfo(tarfile.TarInfo):
     """The standard one takes a damaged header for the end, and a name of any length for real."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str | None, errors: str) -> "_StrictTarInfo":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> "_StrictTarInfo":
         try:
             info = super().frombuf(buf, encoding or "utf-8", errors)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -268,10 +273,10 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 def _unpack_tar(archive: Path, work: _Unpacking) -> None:
+    number = 0
     with tarfile.open(archive, "r:*", tarinfo=_StrictTarInfo) as opened:
-        number = 0
         while (info := opened.next()) is not None:
-            opened.members = []  # else the list of a million members stays in memory
+            opened.members = []  # type: ignore[attr-defined]  # else all stay in memory
             number += 1
             work.count(number)
             if info.isdir():
@@ -283,7 +288,9 @@ def _unpack_tar(archive: Path, work: _Unpacking) -> None:
                 if not info.isreg() or info.issparse():
                     raise reject("unsafe_member")
 
-            work.take(info.name, info.size, check, lambda info=info: _member(opened, info))
+            work.take(info.name, info.size, check, partial(_member, opened, info))
+    if number == 0:  # any file of zeros is an empty tar
+        raise EOFError
 
 
 def _member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -291,4 +298,3 @@ def _member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     if content is None:
         raise EOFError
     return content
-

@@ -77,4 +77,3 @@ def open_source(
             hint=f"a DICOMweb archive is written dicomweb+{scheme}://",
         )
     return RemoteSource(text, settings.remote, settings.archive)
-

@@ -21,8 +21,11 @@ _COPY_BYTES = 2**22
 
 
 class RemoteConfig(Config):
-    """How a store is asked. Credentials and endpoints are fsspec's and the store's own business:
-    environment variables, or files such as ~/.aws/credentials and ~/.config/fsspec."""
+    """How a store is asked.
+
+    Credentials and endpoints are fsspec's and the store's own business: environment variables, or
+    files such as ~/.aws/credentials and ~/.config/fsspec.
+    """
 
     anonymous: bool = False
     """Ask without credentials, as public buckets allow."""
@@ -129,9 +132,9 @@ class RemoteSource:
             try:
                 self._copy(str(facts["path"]), part)
                 if size is not None and part.stat().st_size != size:
-                    raise EOFError  # noqa: TRY301  the same remedy as for a broken connection
+                    raise EOFError
                 part.replace(target)
-                return  # noqa: TRY300
+                return
             except Exception as error:  # noqa: BLE001  every store has errors of its own
                 part.unlink(missing_ok=True)
                 self._wait_or_give_up(attempt, error, "sends a file only in part, or not at all")

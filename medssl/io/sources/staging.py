@@ -12,6 +12,7 @@ from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.archive import INSIDE
 from medssl.io.sources.base import Parcel, ParcelSource
 from medssl.io.sources.folder import FileRef, walk
+from medssl.io.sources.scp import ScpSource
 from medssl.runs.digest import digest_json
 
 FOLDER, LEDGER = "incoming", Path("private", "parcels.jsonl")
@@ -137,9 +138,8 @@ class Staging:
     def drop(self, delivery: Delivery) -> None:
         """Delete what was fetched of ``delivery``."""
         _remove(self._place(delivery))
-        release = getattr(delivery.source, "release", None)
-        if release is not None:  # a listener keeps what it received until it is in the library
-            release(delivery.parcel)
+        if isinstance(delivery.source, ScpSource):  # it keeps what it received until now
+            delivery.source.release(delivery.parcel)
 
     def sweep(self, keep: Sequence[Delivery]) -> None:
         """Delete what belongs to none of ``keep``."""
@@ -155,9 +155,7 @@ class Staging:
         name = path.relative_to(self._place(delivery)).as_posix()
         return self._named(delivery, name, path.stat().st_size, path)
 
-    def _named(
-        self, delivery: Delivery, name: str, size: int, path: Path | None = None
-    ) -> FileRef:
+    def _named(self, delivery: Delivery, name: str, size: int, path: Path | None = None) -> FileRef:
         label, parcel = delivery.source.label, delivery.parcel.name
         inside = _name_within(parcel, name)
         return FileRef(
@@ -168,7 +166,6 @@ class Staging:
             mtime_ns=int(delivery.stamp[:14], 16),  # when it was fetched says nothing
             label=label,
         )
-
 
 
 def _name_within(parcel: str, name: str) -> str:
