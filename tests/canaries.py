@@ -81,9 +81,11 @@ def plant(ds: Dataset, _index: int = 0) -> None:
     ds.SeriesTime = ds.AcquisitionTime = "101112"
 
 
-def write(folder: Path, shape=(20, 18, 6), *, modality="CT", edit=None) -> list[Path]:
+def write(
+    folder: Path, shape=(20, 18, 6), *, modality="CT", edit=None, origin_mm=(-20.0, 31.0, -12.0)
+) -> list[Path]:
     """Write a series with everything planted; return its files."""
-    affine = phantoms.affine_ras((4, 3, 2))
+    affine = phantoms.affine_ras((4, 3, 2), origin=origin_mm)
 
     def both(ds, index):
         plant(ds)

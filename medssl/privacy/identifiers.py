@@ -95,7 +95,8 @@ class Collector:
     def _path_part(self, name: str, kind: str) -> None:
         self._text(name, kind)
         for word in re.split(r"[\W\d_]+", name):
-            self._text(word, kind)
+            if word[:1].isupper():  # a name, more likely than a word of every day
+                self._text(word, kind)
 
     def _dicom(self, path: Path) -> None:
         with untrusted("damaged_header"), open_dicom(path, self.limits) as stream:

@@ -1,19 +1,25 @@
 """No identifier of the sources may stand anywhere in a library but in its one private table."""
 
+import dataclasses
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import blosc2
 import pyarrow.parquet as pq
 import pydicom
 import pytest
+import yaml
 from pydicom.datadict import keyword_for_tag
 
 from medssl.ingest.ingest import ingest
+from medssl.privacy.audit import AuditRequest, audit
 from medssl.runs.tracking import TrackingConfig
-from tests import bad_files, phantoms
+from tests import bad_files, canaries, phantoms
 
 PERSONAL_VRS = {"PN", "DA", "DT", "UI", "LO", "ST", "LT", "UT", "AS"}
 KEYWORDS = {"PatientID", "AccessionNumber", "StudyID", "PatientAddress", "PatientTelephoneNumbers"}
@@ -137,6 +143,102 @@ def test_damaged_files_do_not_make_anybody_quote_them(tmp_path, configure, priva
     shown = capfd.readouterr()
     spoken = (caplog.text + shown.out + shown.err).lower()
     assert [text for text in texts if text in spoken] == []
+
+
+EXEMPT = {"files.csv", "config.yaml", "parcels.jsonl"}
+"""What may hold paths and names, in folders called private, readable by their owner only."""
+
+
+@pytest.fixture(scope="module")
+def produced(tmp_path_factory):
+    """Return (source, work, key): canaries and bad files, and what the stages made of them."""
+    folder = tmp_path_factory.mktemp("canaries")
+    source, work, key = folder / "source", folder / "work", folder / "key"
+    work.mkdir()
+    for number in (8, 7, 6):
+        canaries.write(
+            source / str(number),
+            (40, 36, 24),
+            edit=lambda ds, _, n=number: setattr(ds, "PatientID", f"MRN-7712045{n}"),
+            origin_mm=(-20.0, 31.0, 40.0 * number),
+        )
+    for kind, code, build in bad_files.CASES:
+        if kind == "dicom":
+            build(source / f"WINTERBOTTOM-{code}")
+            for path in sorted((source / f"WINTERBOTTOM-{code}").iterdir()):
+                _name(path)
+    pipeline = folder / "pipeline.yaml"
+    stages = {
+        "ingest": {"sources": [str(source)], "key_file": str(key), "create_key": True},
+        "curate": {"rules": []},
+        "prepare": {"workers": 1},
+    }
+    pipeline.write_text(yaml.safe_dump({"work": str(work), **stages}))
+    _run(folder, "run", pipeline)
+    # nobody answers there: the record of the run goes to its spool
+    dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    _run(folder, "deidentify", source, work / "clean", "--key-file", key, **dead)
+    return source, work, key
+
+
+def _run(folder, *words, **environment):
+    """Run a command as a person does; what it says and logs is kept with what it makes."""
+    work = folder / "work"
+    done = subprocess.run(
+        [sys.executable, "-m", "medssl.cli.main", "-v", "--log-file", work / "log.jsonl", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    (work / f"{words[0]}.out").write_bytes(done.stdout + b"\n" + done.stderr)
+
+
+def _private_files(work):
+    return {path for path in work.rglob("private/*") if path.is_file()}
+
+
+def test_a_raw_search_finds_every_canary_in_the_source_and_none_in_what_is_produced(produced):
+    source, work, _ = produced
+    assert len(canaries.PLANTED) == 37
+    assert {text for _, text in search(source, set(), canaries.everything())} == (
+        canaries.everything()
+    )
+    for made in ("library/catalog.parquet", "library/quarantine.csv", "store", "log.jsonl"):
+        assert (work / made).exists(), made
+    assert list(work.rglob("*.html"))
+    assert list(work.rglob("mlflow.db"))
+    assert list((work / "clean" / "tracking").rglob("run.json"))  # the spool
+    assert list((work / "clean" / "images").rglob("*.dcm"))
+    texts = canaries.everything() | {"WINTERBOTTOM", "AGATHA", "19470311", "1947-03-11"}
+    assert search(work, _private_files(work), texts) == []
+
+
+def test_only_named_files_are_exempt_and_only_their_owner_may_read_them(produced):
+    _, work, _ = produced
+    private = _private_files(work)
+    assert {path.relative_to(work).as_posix() for path in private} >= {
+        "library/private/files.csv",
+        "library/private/config.yaml",
+        "clean/private/config.yaml",
+    }
+    assert {path.name for path in private} <= EXEMPT
+    for path in private:
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_the_audit_agrees_and_points_at_the_private_files_alone(produced):
+    source, work, key = produced
+    request = AuditRequest(work, (source,), key_file=key)
+    found = {finding.file for finding in audit(request).findings}
+    assert "library/private/files.csv" in found
+    assert found <= {path.relative_to(work).as_posix() for path in _private_files(work)}
+    report = audit(dataclasses.replace(request, exempt=("*/private/*",)))
+    assert report.findings == []
+    assert report.not_searched == {}
+    assert report.identifiers > len(canaries.everything())
 
 
 def _name(path: Path):
