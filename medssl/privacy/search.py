@@ -14,6 +14,8 @@ _WINDOW_BYTES = 8 * 2**20
 _PATTERNS_PER_AUTOMATON = 500_000
 _NUMBER = re.compile(r"\d+")
 _LETTERS = re.compile(r"[^\W\d_]{1,7}")
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+){4,}")
+_UID_LETTERS = 20
 _DATE_DIGITS = 8
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "utf-32-le")
 """The last is how NumPy stores text."""
@@ -41,9 +43,8 @@ class Search:
     def __init__(self, identifiers: Iterable[Identifier]) -> None:
         patterns: dict[bytes, _Pattern] = {}
         for identifier in sorted(identifiers):
-            for spelled in spellings(identifier.text):
-                for pattern in encodings(spelled):
-                    patterns.setdefault(pattern, _Pattern(identifier, _stands_alone(spelled)))
+            for pattern, alone in _patterns_of(identifier):
+                patterns.setdefault(pattern, _Pattern(identifier, alone))
         self._patterns = list(patterns.values())
         self._longest = max(map(len, patterns), default=1)
         texts = list(patterns)
@@ -88,6 +89,18 @@ class Search:
                 pattern = self._patterns[number + index]
                 if not pattern.alone or _alone(window, first, last):
                     yield pattern.identifier, start + first, start + last
+
+
+def _patterns_of(identifier: Identifier) -> Iterator[tuple[bytes, bool]]:
+    """Yield each way of writing it, and whether it counts only where it stands alone."""
+    if _UID.fullmatch(identifier.text):  # every file has some: their ends suffice, in two ways
+        end = identifier.text[-_UID_LETTERS:]
+        yield end.encode(), False
+        yield end.encode("utf-16-le"), False
+        return
+    for spelled in spellings(identifier.text):
+        for pattern in encodings(spelled):
+            yield pattern, _stands_alone(spelled)
 
 
 def encodings(text: str) -> set[bytes]:

@@ -54,7 +54,7 @@ def test_every_stage_is_a_command(command):
         "export",
         "predict",
     )
-    for name in (*stages, "run", "doctor"):
+    for name in (*stages, "deidentify", "privacy-audit", "run", "doctor"):
         assert f" {name} " in text
         assert command(name, "--help").exit_code == 0
 

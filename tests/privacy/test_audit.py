@@ -155,6 +155,16 @@ def test_windows_neither_lose_nor_double_a_match(window, monkeypatch):
     assert [(hit.offset, hit.times) for hit in hits] == [(0, len(starts))]
 
 
+def test_uids_are_found_by_their_ends(place, tmp_path):
+    uid = "1.3.6.1.4.1.14519.5.2.1.7009.2401.145316947594944273484548406701"
+    (tmp_path / "uids").write_text(uid)
+    (place / "a.txt").write_text(f"series {uid}/1")
+    (place / "b.txt").write_text(uid, encoding="utf-16")
+    (place / "c.txt").write_text(uid[:-1])
+    report = audit(AuditRequest(place, identifiers=tmp_path / "uids"))
+    assert {finding.file for finding in report.findings} == {"a.txt", "b.txt"}
+
+
 def test_what_cannot_be_looked_into_is_no_clean_result(place, listed, monkeypatch):
     (place / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
     (place / "cut.gz").write_bytes(gzip.compress(np.random.default_rng(0).bytes(10_000))[:5000])
