@@ -1,6 +1,7 @@
 """Decode slices and stack them: stored values become intensities here, exactly once."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -9,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels.utils import pixel_array
 
 from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.codestream import announced_size, is_complete
+from medssl.io.dicom.decoders import decode
+from medssl.io.dicom.plain import read_plain
 from medssl.io.dicom.slices import PixelFormat, SliceHeader
 from medssl.io.dicom.stream import open_dicom, read_dataset
 from medssl.io.hounsfield import AIR_HU, looks_like_hounsfield
@@ -24,6 +26,7 @@ from medssl.io.volume import Intensity
 
 _CT_RESCALE_TYPES = ("", "HU")
 _LARGEST_WHOLE_SHIFT = 2**31
+_INTEGERS = tuple(np.dtype(t) for t in (np.int16, np.int32, np.int64))
 
 
 @dataclass(frozen=True)
@@ -54,38 +57,49 @@ def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
     formats = [header.pixels for header in slices]
     rows, columns = formats[0].rows, formats[0].columns
     exact = all(_keeps_integers(f) for f in formats)
-    dtype = _working_type(formats) if exact else np.dtype(np.float32)
-    _refuse_too_large(rows * columns * len(slices) * dtype.itemsize, limits)
-    array_KJI = np.empty((len(slices), rows, columns), dtype)
+    dtype = np.dtype(np.int16 if exact else np.float32)
+    shape = len(slices), rows, columns
+    _refuse_too_large(math.prod(shape) * dtype.itemsize, limits)
+    array_KJI = np.empty(shape, dtype)
     read = _reader(limits)
     outside: dict[int, VoxelArray] = {}
     for index, header in enumerate(slices):
         stored = read(header)
-        array_KJI[index] = rescale(stored, header.pixels, dtype)
+        wide = _type_for(stored, header.pixels, array_KJI.dtype)
+        if wide != array_KJI.dtype:
+            _refuse_too_large(math.prod(shape) * wide.itemsize, limits)
+            array_KJI = array_KJI.astype(wide)
+        rescale(stored, header.pixels, array_KJI[index])
         if (mask := _outside(stored, header.pixels)) is not None:
-            outside[index] = mask
+            outside[index] = np.packbits(mask)
     _refuse_overflow(array_KJI)
     # Judged before the padding becomes air, which would make any numbers look like a CT's.
     intensity, flags = _meaning(slices, array_KJI)
     for index, mask in outside.items():
-        array_KJI[index][mask] = AIR_HU if intensity == "hu" else 0
+        there = np.unpackbits(mask, count=rows * columns).reshape(rows, columns).view(bool)
+        array_KJI[index][there] = AIR_HU if intensity == "hu" else 0
     flags += ["padding_replaced"] if outside else []
-    array_KJI = narrow_integers(array_KJI) if exact else array_KJI
+    if exact and array_KJI.dtype != np.int16:
+        array_KJI = narrow_integers(array_KJI)
     return Stack(array_KJI.transpose(2, 1, 0), intensity, tuple(flags))
 
 
-def rescale(stored: VoxelArray, pixels: PixelFormat, dtype: np.dtype) -> VoxelArray:
-    """Return ``slope * stored + intercept`` (DICOM PS3.3 C.11.1) as ``dtype``.
+def rescale(stored: VoxelArray, pixels: PixelFormat, out: VoxelArray) -> None:
+    """Write ``slope * stored + intercept`` (DICOM PS3.3 C.11.1) to ``out``.
 
     A slope of 0 would make every voxel equal and is read as 1, as is a missing one.
+
+    Where ``out`` holds integers the slope must be 1, and the sums must fit.
     """
     slope, intercept = _slope(pixels), pixels.intercept or 0.0
-    if dtype.kind == "f":
+    if out.dtype.kind == "f":
         with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused
-            scaled: VoxelArray = stored.astype(np.float64) * slope + intercept
-            return scaled.astype(dtype)
-    whole: VoxelArray = stored.astype(dtype) + dtype.type(int(intercept))
-    return whole
+            out[:] = stored.astype(np.float64) * slope + intercept
+        return
+    if stored.dtype.itemsize == out.dtype.itemsize:
+        stored = stored.view(out.dtype)  # sums are taken modulo 2^bits: they come out right
+    shift = np.int64(int(intercept)).astype(out.dtype)
+    np.add(stored, shift, out=out, dtype=out.dtype, casting="unsafe")
 
 
 def digester(limits: Limits) -> Callable[[SliceHeader], str]:
@@ -102,18 +116,30 @@ def digester(limits: Limits) -> Callable[[SliceHeader], str]:
 
 
 def _reader(limits: Limits) -> Callable[[SliceHeader], VoxelArray]:
-    """Return a function that decodes a slice; frames of one file are decoded together."""
+    """Return a function that reads the stored values of a slice, (rows, columns).
+
+    What it returned before is overwritten. Frames of one file are decoded together.
+    """
 
     @lru_cache(maxsize=1)
     def frames_of(path: Path) -> VoxelArray:
         return _frames(path, limits)
 
+    @lru_cache(maxsize=1)
+    def room(dtype: str, rows: int, columns: int) -> VoxelArray:
+        return np.empty((rows, columns), dtype)
+
     def read(header: SliceHeader) -> VoxelArray:
+        pixels = header.pixels
+        if pixels.plain and header.pixels_start is not None:
+            stored = room(pixels.plain, pixels.rows, pixels.columns)
+            if read_plain(header, stored):
+                return stored
         frames = frames_of(header.path)
-        if frames.shape[1:] != (header.pixels.rows, header.pixels.columns):
+        if frames.shape[1:] != (pixels.rows, pixels.columns):
             raise reject("undecodable_pixels")
-        stored: VoxelArray = frames[header.frame_index or 0]
-        return stored
+        decoded: VoxelArray = frames[header.frame_index or 0]
+        return decoded
 
     return read
 
@@ -126,7 +152,7 @@ def _frames(path: Path, limits: Limits) -> VoxelArray:
     with untrusted("undecodable_pixels"), open_dicom(path, limits) as stream:
         dataset = read_dataset(stream, terms.PIXEL_TAGS, pixels=True)
         _refuse_damaged_stream(dataset)
-        array: VoxelArray = pixel_array(dataset)
+        array = decode(dataset)
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
         return native.reshape(-1, *array.shape[-2:])
 
@@ -152,15 +178,22 @@ def _keeps_integers(pixels: PixelFormat) -> bool:
     return _slope(pixels) == 1 and intercept.is_integer() and abs(intercept) < _LARGEST_WHOLE_SHIFT
 
 
-def _working_type(formats: Sequence[PixelFormat]) -> np.dtype:
-    """Return int16, int32 or int64: the first that no stored value leaves after its intercept."""
-    lows = [(-(2 ** (f.bits - 1)) if f.signed else 0) + int(f.intercept or 0) for f in formats]
-    highs = [low + 2**f.bits - 1 for low, f in zip(lows, formats, strict=True)]
-    for candidate in (np.int16, np.int32):
-        limits = np.iinfo(candidate)
-        if limits.min <= min(lows) and max(highs) <= limits.max:
-            return np.dtype(candidate)
-    return np.dtype(np.int64)
+def _type_for(stored: VoxelArray, pixels: PixelFormat, dtype: np.dtype) -> np.dtype:
+    """Return ``dtype``, or the next wider integer type that holds the slice's values as well."""
+    if dtype.kind == "f":
+        return dtype
+    shift = int(pixels.intercept or 0)
+    low = (-(2 ** (pixels.bits - 1)) if pixels.signed else 0) + shift
+    high = low + 2**pixels.bits - 1
+    if not _holds(dtype, low, high):  # as the header allows: most slices use less
+        low, high = int(stored.min()) + shift, int(stored.max()) + shift
+    wider = [t for t in _INTEGERS if t.itemsize >= dtype.itemsize and _holds(t, low, high)]
+    return wider[0]
+
+
+def _holds(dtype: np.dtype, low: int, high: int) -> bool:
+    bounds = np.iinfo(dtype)
+    return bool(bounds.min <= low and high <= bounds.max)
 
 
 def _refuse_too_large(announced: int, limits: Limits) -> None:
@@ -181,7 +214,7 @@ def _outside(stored: VoxelArray, pixels: PixelFormat) -> VoxelArray | None:
     if pixels.padding is None:
         return None
     low, high = pixels.padding
-    mask = (stored >= low) & (stored <= high)
+    mask = stored == low if low == high else (stored >= low) & (stored <= high)
     return mask if mask.any() else None
 
 

@@ -56,6 +56,9 @@ class PixelFormat:
     """Lowest and highest stored value that mark a pixel outside the field of view."""
     inverted: bool
     """MONOCHROME1: low values are meant to be shown bright."""
+    plain: str = ""
+    """NumPy's name of the type in which the pixels lie in the file, where they lie there as they
+    are; "" where only a decoder can tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -176,10 +176,8 @@ def test_two_copies_of_an_enhanced_file_are_decoded_once_each(tmp_path, monkeypa
     for seed in range(2):
         phantoms.save([ds], tmp_path, seed=seed)
     decoded = []
-    original = pixels.pixel_array
-    monkeypatch.setattr(
-        pixels, "pixel_array", lambda dataset: decoded.append(1) or original(dataset)
-    )
+    original = pixels.decode
+    monkeypatch.setattr(pixels, "decode", lambda dataset: decoded.append(1) or original(dataset))
     ((found,), codes) = outcomes(tmp_path)
     check(found, intensity="arbitrary")
     assert codes == {"duplicate_slice": 5}
