@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
@@ -21,6 +21,7 @@ from medssl.io.dicom.elements import (
     find_elements,
     little_endian,
 )
+from medssl.io.dicom.plain import plain_type
 from medssl.io.dicom.slices import PixelFormat, Plane, SliceHeader
 from medssl.io.dicom.stream import (
     bytes_left,
@@ -318,23 +319,8 @@ def _pixel_format(layers: Sequence[Dataset], dataset: Dataset) -> PixelFormat:
         rescale_type=text_of(innermost(layers, "RescaleType"), "RescaleType").upper(),
         padding=_padding(dataset, allocated, signed=signed),
         inverted=text_of(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        plain=_plain_type(dataset),
+        plain=plain_type(dataset),
     )
-
-
-def _plain_type(dataset: Dataset) -> str:
-    """Return the type of pixels that need no decoder: whole numbers, little endian, one image."""
-    allocated = integer_of([dataset], "BitsAllocated")
-    stored = integer_of([dataset], "BitsStored")
-    kind = {0: "u", 1: "i"}.get(integer_of([dataset], "PixelRepresentation", -1))
-    usual = (
-        dataset.file_meta.TransferSyntaxUID in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        and text_of(dataset, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
-        and text_of(dataset, "NumberOfFrames") in ("", "1")
-        and text_of(dataset, "SamplesPerPixel") == "1"
-    )
-    fits = allocated in (8, 16) and 1 <= stored <= allocated
-    return f"<{kind}{allocated // 8}" if usual and kind and fits else ""
 
 
 def _padding(dataset: Dataset, bits: int, *, signed: bool) -> tuple[int, int] | None:
