@@ -13,7 +13,8 @@ pattern person phantom plain position price red reference report research right 
 series short site slice slices small software stage start stone study system systems test tests
 text the title to unit unknown unspecified user value values version view volume white with
 without yes young
-archive archives backup cases data dataset datasets dicoms download downloads examples export final
+archive archives backup cases catalog config index journal licence license manifest readme table
+data dataset datasets dicoms download downloads examples export final
 input output patients project projects results samples scans shared source sources studies training
 abdomen abdominal adc angio anterior arterial axial biopsy body bold bone brain breast cardiac
 cerebral cervical chest clinical contrast coronal cta ctp delayed diffusion dose dwi dynamic echo
