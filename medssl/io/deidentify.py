@@ -89,6 +89,14 @@ class Pseudonymizer:
         """Return the pseudonym of a coordinate system, or "" where none is named."""
         return self._pseudonym("frame", identifier) if identifier else ""
 
+    def acquisition_key(self, identifier: str) -> str:
+        """Return the pseudonym of an acquisition."""
+        return self._pseudonym("acquisition", identifier)
+
+    def scanner_key(self, *parts: str) -> str:
+        """Return the pseudonym of a scanner, by manufacturer, model and serial number."""
+        return self._pseudonym("scanner", *parts)
+
     def file_key(self, name: str) -> str:
         """Return the pseudonym of a file, by its name within its source."""
         return self._pseudonym("file", name)

@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom import vocabulary as terms
+from medssl.io.dicom.acquisition import acquisition_of
 from medssl.io.dicom.elements import (
     Elements,
     RawElement,
@@ -50,7 +51,7 @@ _IDENTITY_TAGS = [
     "SOPInstanceUID",
     "FrameOfReferenceUID",
 ]
-_TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS
+_TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS + terms.ACQUISITION_TAGS
 _WANTED = frozenset(map(little_endian, _TAGS))
 _OWN = tuple(map(little_endian, ["SOPInstanceUID", "ImagePositionPatient", "InstanceNumber"]))
 """What differs from slice to slice of a series."""
@@ -84,9 +85,13 @@ def read_headers(
         announced = _announced_bytes(dataset)
         defect = _length_defect(announced, length, bytes_left(stream)) or _defect(dataset, limits)
         keys = _keys(dataset, pseudonymizer)
-        return [
-            _slice(layers, index, dataset, keys, defect, (path, file_key))
+        slices = [
+            _slice(layers, index, dataset, keys, pseudonymizer)
             for index, layers in _frames(dataset)
+        ]
+        return [
+            replace(header, path=path, file_key=file_key, defect=defect or header.defect)
+            for header in slices
         ]
 
 
@@ -141,7 +146,7 @@ def _shared(
     _refuse_strangers(dataset, preamble=True)
     keys = _keys(dataset, pseudonymizer)
     ((index, layers),) = _frames(dataset)
-    header = _slice(layers, index, dataset, keys, None, (Path(), ""))
+    header = _slice(layers, index, dataset, keys, pseudonymizer)
     return _Shared(header, _announced_bytes(dataset), _defect(dataset, limits))
 
 
@@ -251,14 +256,13 @@ def _slice(
     index: int | None,
     dataset: Dataset,
     keys: ScanKeys,
-    defect: str | None,
-    place: tuple[Path, str],
+    pseudonymizer: Pseudonymizer,
 ) -> SliceHeader:
-    plane, plane_defect = _plane(layers)
-    path, file_key = place
+    """Return what the header says of a slice, of no file yet."""
+    plane, defect = _plane(layers)
     return SliceHeader(
-        path=path,
-        file_key=file_key,
+        path=Path(),
+        file_key="",
         frame_index=index,
         keys=keys,
         modality=text_of(dataset, "Modality"),
@@ -269,7 +273,8 @@ def _slice(
         pixels=_pixel_format(layers, dataset),
         instance_number=optional_integer_of(layers, "InstanceNumber") if index is None else index,
         phase=tuple(_phase(layers)),
-        defect=defect or plane_defect,
+        acquisition=acquisition_of(layers, dataset, pseudonymizer, keys.patient),
+        defect=defect,
     )
 
 

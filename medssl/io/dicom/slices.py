@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl.io.deidentify import ScanKeys
+from medssl.io.dicom.acquisition import Acquisition
 from medssl.io.geometry import Float64Array
 from medssl.io.volume import SliceSource
 
@@ -82,6 +83,7 @@ class SliceHeader:
     instance_number: int | None
     phase: tuple[tuple[str, float | str], ...]
     """What tells images of one place apart: echo, b-value, time point and the like."""
+    acquisition: Acquisition
     defect: str | None
     """The reason code of what makes this slice, and so its stack, unusable."""
     pixels_start: int | None = None

@@ -78,7 +78,25 @@ HEADER_TAGS = [
     "ConvolutionKernel",
     "AcquisitionNumber",
 ]
-"""Everything ingest reads of a header, beside the identifiers that headers.py replaces."""
+"""Everything ingest reads of a header to make a volume, beside the identifiers that headers.py
+replaces."""
+
+ACQUISITION_TAGS = [
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "AcquisitionUID",
+    "KVP",
+    "RepetitionTime",
+    "InversionTime",
+    "FlipAngle",
+    "MagneticFieldStrength",
+    "StudyDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientBirthDate",
+]
+"""What acquisition.py makes facts of that name nobody."""
 
 PHASE_TAGS = {
     "echo_ms": ("EffectiveEchoTime", "EchoTime"),
