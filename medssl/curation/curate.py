@@ -270,7 +270,8 @@ def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageR
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a catalog row with plain lists, and empty words where nothing is known."""
+    """Return a catalog row with plain lists; None, or an empty word, where nothing is known."""
     words = ("patient_key", "study_key", "series_key", "modality", "intensity", "image_type")
     plain = {str(k): v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
+    plain = {k: None if v != v else v for k, v in plain.items()}  # noqa: PLR0124  not a number
     return plain | {word: plain[word] if isinstance(plain[word], str) else "" for word in words}

@@ -10,6 +10,7 @@ from medssl.ingest.describe import Origin, catalog_row
 from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer
+from medssl.io.dicom.acquisition import agreed
 from medssl.io.dicom.read import RejectedSlices, SeriesOutcome, read_series
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.limits import Limits
@@ -105,6 +106,8 @@ def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]
         file_digest=_content_key(conversion, found.files),
         body_part=_agreed(found.slices),
         image_type=deidentify.image_type(first.image_type),
+        acquisition=agreed([header.acquisition for header in found.slices]),
+        split_by=found.split_by,
         flags=found.flags,
     )
     return catalog_row(volume_key, first.keys, stored, origin)
@@ -138,6 +141,7 @@ def _store_nifti(
         source_format="nifti",
         source_files=1,
         file_digest=file_digest,
+        split_by=found.split_by,
         flags=(*found.flags, *unknown),
     )
     return catalog_row(volume_key, item.keys, stored, origin)

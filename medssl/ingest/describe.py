@@ -1,11 +1,13 @@
 """One row of the catalog from one volume: numbers, vocabulary words and pseudonyms only."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from medssl.ingest.head_fov import head_fov
 from medssl.io.deidentify import ScanKeys
+from medssl.io.dicom.acquisition import Acquisition
 from medssl.io.narrow import VoxelArray
 from medssl.io.volume import Volume
 from medssl.library.fingerprints.dct256 import dct256
@@ -22,6 +24,8 @@ class Origin:
     file_digest: str
     body_part: str = ""
     image_type: str = ""
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    split_by: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
 
@@ -40,6 +44,10 @@ def catalog_row(volume_key: str, keys: ScanKeys, stored: Volume, origin: Origin)
         "source_files": origin.source_files,
         "body_part": origin.body_part,
         "image_type": origin.image_type,
+        "split_by": list(origin.split_by),
+        "head_fov": head_fov(origin.body_part, stored),
+        **asdict(origin.acquisition),
+        "suv_factor": None,
         **dict(zip(("shape_i", "shape_j", "shape_k"), stored.shape, strict=True)),
         **dict(
             zip(("spacing_i_mm", "spacing_j_mm", "spacing_k_mm"), stored.spacing_mm, strict=True)
@@ -48,6 +56,8 @@ def catalog_row(volume_key: str, keys: ScanKeys, stored: Volume, origin: Origin)
         "dtype": str(stored.array_IJK.dtype),
         **statistics(stored.array_IJK),
         "localizer": False,  # localizers are skipped at the door; the column is for other sources
+        "regularized": list(stored.regularized),
+        "filled_slices": sum(source.filled for source in stored.slices),
         "flags": sorted(origin.flags),
         "file_digest": origin.file_digest,
         "voxel_digest": voxel_digest(stored.array_IJK, stored.intensity),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # slow to import, and workers do without it
     import pandas as pd
 
 FILE = "catalog.parquet"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 _VERSION_KEY, _KEY_ID = b"medssl.format_version", b"medssl.key_id"
 
 COLUMNS: dict[str, pa.DataType] = {
@@ -33,6 +33,24 @@ COLUMNS: dict[str, pa.DataType] = {
     "source_files": pa.int32(),
     "body_part": pa.string(),
     "image_type": pa.string(),
+    "split_by": pa.list_(pa.string()),
+    "head_fov": pa.string(),
+    "acquisition_key": pa.string(),
+    "manufacturer": pa.string(),
+    "scanner_key": pa.string(),
+    "kernel": pa.string(),
+    "kvp": pa.float64(),
+    "echo_time_ms": pa.float64(),
+    "repetition_time_ms": pa.float64(),
+    "inversion_time_ms": pa.float64(),
+    "flip_angle_deg": pa.float64(),
+    "field_strength_t": pa.float64(),
+    "b_value": pa.float64(),
+    "slice_thickness_mm": pa.float64(),
+    "suv_factor": pa.float64(),
+    "sex": pa.string(),
+    "age_band": pa.string(),
+    "relative_day": pa.int32(),
     "shape_i": pa.int32(),
     "shape_j": pa.int32(),
     "shape_k": pa.int32(),
@@ -48,6 +66,8 @@ COLUMNS: dict[str, pa.DataType] = {
     "mean": pa.float64(),
     "std": pa.float64(),
     "localizer": pa.bool_(),
+    "regularized": pa.list_(pa.string()),
+    "filled_slices": pa.int32(),
     "flags": pa.list_(pa.string()),
     "file_digest": pa.string(),
     "voxel_digest": pa.string(),
@@ -56,7 +76,11 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 """Shape, spacing and affine (16 numbers, row by row, to RAS+ mm) are those of the stored array;
 ``p01`` and ``p99`` are the 1st and 99th percentile of its voxels; ``source_format`` is dicom or
-nifti. ``file_digest`` is keyed, and equal for files of equal bytes."""
+nifti. ``file_digest`` is keyed, and equal for files of equal bytes. ``split_by`` names the facts
+that told the volumes of one series apart, ``regularized`` what was resampled to make a regular
+grid; ``head_fov`` says whether a face may be in it: yes, no or possible. ``suv_factor`` turned
+Bq/ml into SUV. Numbers a scan does not state are null. ``relative_day`` is shifted by a secret
+number of days, the same for all scans of a patient."""
 
 
 def catalog_path(library: Path) -> Path:
@@ -92,17 +116,7 @@ def read_catalog(library: Path) -> "pd.DataFrame":
     Raises:
         InputError: when there is none, or a newer version wrote it.
     """
-    path = catalog_path(library)
-    if not path.is_file():
-        raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
-    table = pq.read_table(path)
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode()
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"the catalog of {library} has format version {version or 'unknown'}, "
-            f"this medssl reads {FORMAT_VERSION}"
-        )
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = _read_table(library).to_pandas()
     return frame
 
 
@@ -118,8 +132,22 @@ def volume_keys(library: Path) -> list[str]:
 
 def catalog_digest(library: Path) -> str:
     """Return the SHA-256 of the catalog's content, whatever the file's own bytes."""
-    rows = read_catalog(library).to_dict(orient="records")
+    rows = _read_table(library).to_pylist()
     return digest_json([{k: _plain(v) for k, v in row.items()} for row in rows])
+
+
+def _read_table(library: Path) -> pa.Table:
+    path = catalog_path(library)
+    if not path.is_file():
+        raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
+    table = pq.read_table(path)
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode()
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"the catalog of {library} has format version {version or 'unknown'}, "
+            f"this medssl reads {FORMAT_VERSION}"
+        )
+    return table
 
 
 def _plain(value: Any) -> Any:

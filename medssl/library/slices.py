@@ -25,9 +25,11 @@ COLUMNS: dict[str, pa.DataType] = {
     "frame_index": pa.int32(),
     "instance_key": pa.string(),
     "filled": pa.bool_(),
+    "slice_digest": pa.string(),
 }
 """``index`` counts along ``slice_axis`` of the stored array; ``frame_index`` is null for a file
-of one slice; a ``filled`` slice was interpolated, and its file is the nearest one."""
+of one slice; a ``filled`` slice was interpolated, and its file is the nearest one. The slices of
+a NIfTI file have a digest, and no file of their own."""
 
 
 def write_slices(library: Path, keys: Collection[str], *, fresh: Collection[str]) -> None:
@@ -67,6 +69,11 @@ def read_slice_table(library: Path) -> "pd.DataFrame":
 
 def _rows(library: Path, volume_key: str) -> Iterator[dict[str, Any]]:
     record = read_slices(library, volume_key)
-    for index, source in enumerate(record.sources):
-        place = {"volume_key": volume_key, "index": index, "slice_axis": record.axis}
-        yield place | asdict(source)
+    for index, digest in enumerate(record.digests):
+        yield {
+            "volume_key": volume_key,
+            "index": index,
+            "slice_axis": record.axis,
+            **(asdict(record.sources[index]) if record.sources else {}),
+            "slice_digest": digest,
+        }

@@ -11,11 +11,12 @@ import numpy as np
 from medssl.errors import InputError
 from medssl.io.geometry import to_closest_ras
 from medssl.io.volume import SliceSource, Volume
+from medssl.library.fingerprints.slice_digest import slice_digests
 from medssl.runs.folder import atomic_path
 
 FOLDER, SUFFIX = "volumes", ".b2nd"
 FORMAT_VERSION = 2
-_META, _SLICES = "medssl", "slices"
+_META, _SLICES, _DIGESTS = "medssl", "slices", "slice_digests"
 _BLOCK_VOXELS, _CHUNK_VOXELS = 32, 128
 
 
@@ -29,10 +30,12 @@ class SliceRecord:
     Attributes:
         axis: the axis of the stored array along which the slices lie.
         sources: one per index of that axis; none for a volume read from a NIfTI file.
+        digests: one per index of that axis, whatever the format.
     """
 
     axis: int
     sources: tuple[SliceSource, ...]
+    digests: tuple[str, ...]
 
 
 def volume_path(library: Path, volume_key: str) -> Path:
@@ -64,6 +67,9 @@ def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
             meta={_META: _geometry(stored)},
         )
         file.schunk.vlmeta[_SLICES] = [list(astuple(source)) for source in stored.slices]
+        file.schunk.vlmeta[_DIGESTS] = slice_digests(
+            stored.array_IJK, stored.intensity, stored.slice_axis
+        )
     return stored
 
 
@@ -128,7 +134,8 @@ def _record(file: Any, meta: dict[str, Any]) -> SliceRecord:
         SliceSource(file_key=key, frame_index=frame, instance_key=instance, filled=filled)
         for key, frame, instance, filled in rows
     )
-    return SliceRecord(meta["slice_axis"], tuple(sources))
+    digests = tuple(file.schunk.vlmeta[_DIGESTS])
+    return SliceRecord(meta["slice_axis"], tuple(sources), digests)
 
 
 def sweep(library: Path, *, keep: Collection[str]) -> None:

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from medssl.ingest.head_fov import head_fov
+from medssl.io.volume import Volume
+
+
+def volume(length_mm, turned=False):
+    affine = np.diag([1.0, 1.0, length_mm / 10, 1.0])
+    affine = affine[:, [2, 0, 1, 3]] if turned else affine
+    shape = (10, 4, 4) if turned else (4, 4, 10)
+    return Volume(array_IJK=np.zeros(shape, np.int16), affine_ras=affine, modality="CT")
+
+
+@pytest.mark.parametrize(
+    ("body_part", "length_mm", "expected"),
+    [
+        ("head", 200, "yes"),
+        ("whole_body", 1800, "yes"),
+        ("head_neck", 300, "yes"),
+        ("", 300, "possible"),
+        ("neck", 200, "possible"),
+        ("spine", 200, "possible"),
+        ("chest", 350, "no"),
+        ("chest", 600, "possible"),
+        ("abdomen", 400, "no"),
+        ("limb", 1200, "possible"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_head_is_never_called_none(body_part, length_mm, expected, turned):
+    assert head_fov(body_part, volume(length_mm, turned)) == expected
