@@ -2,6 +2,7 @@ from dataclasses import asdict, replace
 
 import pytest
 from pydicom import Dataset
+from pydicom.config import disable_value_validation
 
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom import acquisition
@@ -13,9 +14,10 @@ KEY = Pseudonymizer.ephemeral()
 def facts(key=KEY, **values):
     ds = Dataset()
     ds.SeriesInstanceUID = "1.2.3"
-    for keyword, value in values.items():
-        setattr(ds, keyword, value)
-    return acquisition_of([ds], ds, key, "patient")
+    with disable_value_validation():
+        for keyword, value in values.items():
+            setattr(ds, keyword, value)
+        return acquisition_of([ds], ds, key, "patient")
 
 
 @pytest.mark.parametrize(
