@@ -57,7 +57,12 @@ class Filling:
         if refs:
             stamped = [ref.stamped(self.pseudonymizer, self._settings) for ref in refs]
             self._take_in(stamped, {ref.file_key: str(ref.path) for ref in refs})
-        todo = [delivery for delivery in self.deliveries if not self._ledger.is_done(delivery)]
+        todo = []
+        for delivery in self.deliveries:
+            if self._ledger.is_done(delivery):
+                self.staging.drop(delivery)  # a kill may have come between noting and dropping
+            else:
+                todo.append(delivery)
         self.staging.sweep(keep=todo)
         for batch in self._batches(todo):
             self._take_in_parcels(batch)

@@ -10,10 +10,9 @@ from pathlib import Path
 from medssl.ingest.config import IngestConfig
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.archive import ArchiveSource, is_archive, is_archive_name
-from medssl.io.sources.base import ParcelSource
+from medssl.io.sources.base import Listener, ParcelSource
 from medssl.io.sources.folder import FileRef, list_files
 from medssl.io.sources.opening import open_source
-from medssl.io.sources.scp import ScpSource
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ def opened_sources(config: IngestConfig) -> Iterator[Sources]:
     found = [open_source(text, config, inbox, quiet_s) for text in config.sources]
     paths = [source for source in found if isinstance(source, Path)]
     sources = Sources(paths, [source for source in found if not isinstance(source, Path)])
-    started: list[ScpSource] = []
+    started: list[Listener] = []
     try:
         for source in sources.parcels:
-            if isinstance(source, ScpSource):
+            if isinstance(source, Listener):
                 source.start()
                 started.append(source)
         yield sources

@@ -9,10 +9,12 @@ import time
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from medssl.ingest.ingest import IngestConfig, ingest
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.base import SourceError
+from medssl.io.sources.staging import Staging
 from medssl.library.catalog import read_catalog, volume_keys
 from medssl.library.outcomes import read_outcomes
 from medssl.library.volumes import read_volume
@@ -255,6 +257,31 @@ def listens(port):
 def received(library):
     folder = library.with_name(f"{library.name}.received")
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_killed_before_it_could_forget_what_it_took_in(configured, tmp_path, monkeypatch):
+    port = orthanc.free_port()
+    config = configured(
+        f"scp://MEDSSL@127.0.0.1:{port}", follow={"interval_s": 0.1, "quiet_s": 0.0}
+    )
+    affine = phantoms.affine_ras()
+    slices = phantoms.dicom_slices(phantoms.phantom(affine), affine)
+    inbox = config.library.with_name("library.received") / slices[0].StudyInstanceUID
+    phantoms.save(slices, inbox / slices[0].SeriesInstanceUID)
+    for path in received(config.library):
+        path.rename(path.with_name(f"{dcmread(path).SOPInstanceUID}.dcm"))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Staging, "drop", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(config)
+    assert len(received(config.library)) == 5
+    monkeypatch.setattr(time, "sleep", interrupt)  # the pause after the first round
+    assert ingest(config).summary["volumes"] == 1
+    assert received(config.library) == []
 
 
 # Archives that do not tell the truth

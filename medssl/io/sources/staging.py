@@ -10,9 +10,8 @@ from pathlib import Path
 from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.archive import INSIDE
-from medssl.io.sources.base import Parcel, ParcelSource
+from medssl.io.sources.base import Listener, Parcel, ParcelSource
 from medssl.io.sources.folder import FileRef, walk
-from medssl.io.sources.scp import ScpSource
 from medssl.runs.digest import digest_json
 
 FOLDER, LEDGER = "incoming", Path("private", "parcels.jsonl")
@@ -138,7 +137,7 @@ class Staging:
     def drop(self, delivery: Delivery) -> None:
         """Delete what was fetched of ``delivery``."""
         _remove(self._place(delivery))
-        if isinstance(delivery.source, ScpSource):  # it keeps what it received until now
+        if isinstance(delivery.source, Listener):  # it keeps what it received until now
             delivery.source.release(delivery.parcel)
 
     def sweep(self, keep: Sequence[Delivery]) -> None:
