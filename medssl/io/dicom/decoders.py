@@ -16,6 +16,14 @@ _QUICKEST = {
 """As measured by pipelines/benchmarks/ingest_speed.py; elsewhere pydicom's order."""
 
 
+def decodable(syntax: uid.UID) -> bool:
+    """Return whether a decoder of ``syntax`` is installed."""
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
 def decode(dataset: Dataset) -> VoxelArray:
     """Return the pixels of ``dataset``; whatever its decoders raise when none can read them."""
     syntax = dataset.file_meta.TransferSyntaxUID

@@ -8,13 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from pydicom import Dataset
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.acquisition import acquisition_of
+from medssl.io.dicom.decoders import decodable
 from medssl.io.dicom.elements import (
     Elements,
     RawElement,
@@ -202,16 +202,9 @@ def _defect(dataset: Dataset, limits: Limits) -> str | None:
         "mosaic_unsupported": "MOSAIC" in words_of(dataset, "ImageType"),
         "multiframe_unsupported": frames != groups,
         "too_large": _announced_bytes(dataset) > limits.volume_bytes,
-        "unsupported_transfer_syntax": not _decodable(dataset.file_meta.TransferSyntaxUID),
+        "unsupported_transfer_syntax": not decodable(dataset.file_meta.TransferSyntaxUID),
     }
     return next((code for code, failed in checks.items() if failed), None)
-
-
-def _decodable(syntax: UID) -> bool:
-    try:
-        return bool(get_decoder(syntax).is_available)
-    except NotImplementedError:
-        return False
 
 
 def _keys(dataset: Dataset, pseudonymizer: Pseudonymizer) -> ScanKeys:
