@@ -2,8 +2,9 @@
 
     python pipelines/benchmarks/ingest_speed.py --out runs/ingest_speed.json
 
-Each reading is a process of its own, on one core, in turns, so that a busy machine slows all of
-them alike. The Python tools are timed within their process, after their imports; dcm2niix is a
+Each reading is a process of its own, in turns, so that a busy machine slows all of them alike.
+Ours and SimpleITK's run one thread; none is pinned to a core, and dcm2niix -z y may pack with pigz
+on several. The Python tools are timed within their process, after their imports; dcm2niix is a
 program, and its time holds its start, which is measured (``dcm2niix, start``) and stated. Peak
 memory is that of the process, imports included. The page cache is warm throughout.
 
