@@ -1,7 +1,7 @@
 """The ``medssl`` command: one command per stage, each a thin call into the library."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,16 +75,40 @@ def _from_file(name: str, summary: str) -> None:
 
 
 @app.command()
-def ingest(
+def ingest(  # noqa: PLR0913, PLR0917  one argument per option
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE|KEY=VALUE", help="Folders and files of scans."),
+        typer.Argument(
+            metavar="SOURCE|KEY=VALUE",
+            help="Folders, files and archives (zip, tar) of scans; or addresses: "
+            "s3://bucket/folder, dicomweb+https://host/dicom-web, dimse://TITLE@host:port, scp://TITLE@host:port.",
+        ),
     ] = None,
     library: Annotated[Path | None, typer.Option(help="Library to make or to add to.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="Secret key of the pseudonyms.")] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Processes that convert; 0: one per core."),
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Go on forever: take in what is new as soon as it came to rest. Ctrl-C ends it.",
+        ),
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Read every volume back, and convert again those that are damaged."
+        ),
+    ] = False,
     explain: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Say what became of this file, and do nothing else."),
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Say what became of this file, and do nothing else. Of an archive: a.zip!/member.",
+        ),
     ] = None,
     config: Refined = None,
     overwrite: Overwrite = False,
@@ -97,7 +121,14 @@ def ingest(
         explain_file(explain, library, key_file)
         return
     paths, overrides = split_overrides(sources or [])
-    given = {"sources": paths or None, "library": library, "key_file": key_file}
+    given: dict[str, Any] = {
+        "sources": paths or None,
+        "library": library,
+        "key_file": key_file,
+        "workers": workers,
+        "follow": {} if follow else None,
+        "repair": repair or None,
+    }
     Request("ingest", config, given, overrides, overwrite, dry_run).run()
 
 

@@ -126,7 +126,7 @@ def _tell(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def explain_file(path: Path, library: Path | None, key_file: Path | None) -> None:
+def explain_file(path: str, library: Path | None, key_file: Path | None) -> None:
     """Print what became of one file of a library."""
     if library is None or key_file is None:
         raise typer.BadParameter("--explain also needs --library and --key-file")

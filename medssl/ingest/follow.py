@@ -5,6 +5,7 @@ import time
 from typing import Protocol
 
 from medssl.ingest.config import FollowConfig
+from medssl.io.sources.base import SourceError
 from medssl.runs.stage import StageResult
 
 _log = logging.getLogger(__name__)
@@ -21,13 +22,22 @@ def follow(config: FollowConfig, once: Once, *, overwrite: bool = False) -> Stag
     """Run ``once`` again and again; return the last result when interrupted between rounds.
 
     A signal during a round ends it as it ends any run: nothing is lost, and the next start goes
-    on where it stopped. Errors of a source that may pass do not end the watch.
+    on where it stopped. A source that cannot be asked for a while does not end the watch.
+
+    Raises:
+        SourceError: in the first round.
     """
-    number = 0
+    number, result = 0, None
     while True:
         number += 1
-        result = once(overwrite=overwrite and number == 1, quiet_s=config.quiet_s)
-        _tell(number, result)
+        try:
+            result = once(overwrite=overwrite and number == 1, quiet_s=config.quiet_s)
+        except SourceError as error:
+            if result is None:  # the very first: more likely a mistake than a bad moment
+                raise
+            _log.warning("Round %d: %s; trying again later", number, error.problem)
+        else:
+            _tell(number, result)
         try:
             time.sleep(config.interval_s)
         except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from medssl.ingest.listing import Sources, list_local, listed, opened_sources
 from medssl.ingest.state import State, broken_volumes
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.folder import FileRef
-from medssl.io.sources.staging import Delivery, Staging
+from medssl.io.sources.staging import Staging
 from medssl.library import volumes as volume_files
 from medssl.library.catalog import catalog_digest, volume_keys, write_catalog
 from medssl.library.identity import claim_library
@@ -72,11 +72,13 @@ def _ingest_once(
     staging = Staging(library, pseudonymizer, config.settings_digest())
     deliveries = staging.deliveries([*archives, *sources.parcels])
     broken = broken_volumes(library, volume_keys(library), thorough=config.repair)
+    if broken:
+        _note_unfinished(library)
     inputs = {
         "files": digest_json(listed(refs)),
         "parcels": digest_json(sorted([d.key, d.stamp] for d in deliveries)),
         "key": pseudonymizer.key_id,
-        "to do again": digest_json([broken, _unfinished(library)]),
+        "tries": str(_unfinished(library)),
     }
     with (
         _full_disk_explained(library),
@@ -111,7 +113,8 @@ def _fill(filling: Filling, refs: Sequence[FileRef]) -> dict[str, str | int | fl
     keys = {str(row["volume_key"]) for row in rows}
     write_slices(library, keys, fresh=filling.fresh)
     volume_files.sweep(library, keep=keys)
-    _note_unfinished(library, filling.failed, outcomes)
+    if filling.failed or any(row.reason_code == "unreadable_file" for row in outcomes):
+        _note_unfinished(library)
     return _summary(outcomes, rows, filling)
 
 
@@ -150,12 +153,9 @@ def _unfinished(library: Path) -> int:
     return int(read_json(path)["runs"]) if path.is_file() else 0
 
 
-def _note_unfinished(
-    library: Path, failed: Sequence[Delivery], outcomes: Sequence[FileOutcome]
-) -> None:
+def _note_unfinished(library: Path) -> None:
     """Make the next run begin, though it finds the same sources, where one may go further."""
-    if failed or any(row.reason_code == "unreadable_file" for row in outcomes):
-        write_json(library / _UNFINISHED, {"runs": _unfinished(library) + 1})
+    write_json(library / _UNFINISHED, {"runs": _unfinished(library) + 1})
 
 
 @contextmanager

@@ -107,11 +107,11 @@ def _read(library: Path, volume_key: str, part: Callable[[Any, dict[str, Any]], 
     except Exception:  # noqa: BLE001  a damaged file makes the decoder raise anything at all
         raise InputError(
             f"the file of volume {volume_key} is damaged or too large for the memory at hand",
-            hint="ingest again with --overwrite",
+            hint="if it is damaged, ingest its sources again with --repair",
         ) from None
     raise InputError(
         f"volume {volume_key} has format version {version}, this medssl reads {FORMAT_VERSION}",
-        hint="ingest again with --overwrite",
+        hint="ingest into a new library, or its sources again with --overwrite",
     )
 
 
