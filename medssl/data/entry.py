@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medssl.config.base import Config
+from medssl.io.volume import Intensity
 
 Row4 = tuple[float, float, float, float]
 
@@ -23,7 +24,7 @@ class StoreEntry(Config):
     """train, val or test, as the selection drew it."""
     modality: str
     """CT, MR, ... or unknown."""
-    intensity: Literal["hu", "arbitrary"]
+    intensity: Intensity
     """Unit of the voxel values."""
     shape: tuple[int, int, int]
     """Voxels along I, J, K."""

@@ -107,6 +107,7 @@ def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]
         body_part=_agreed(found.slices),
         image_type=deidentify.image_type(first.image_type),
         acquisition=agreed([header.acquisition for header in found.slices]),
+        suv_factor=found.suv_factor,
         split_by=found.split_by,
         flags=found.flags,
     )

@@ -25,6 +25,7 @@ class Origin:
     body_part: str = ""
     image_type: str = ""
     acquisition: Acquisition = field(default_factory=Acquisition)
+    suv_factor: float | None = None
     split_by: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -47,7 +48,7 @@ def catalog_row(volume_key: str, keys: ScanKeys, stored: Volume, origin: Origin)
         "split_by": list(origin.split_by),
         "head_fov": head_fov(origin.body_part, stored),
         **asdict(origin.acquisition),
-        "suv_factor": None,
+        "suv_factor": origin.suv_factor,
         **dict(zip(("shape_i", "shape_j", "shape_k"), stored.shape, strict=True)),
         **dict(
             zip(("spacing_i_mm", "spacing_j_mm", "spacing_k_mm"), stored.spacing_mm, strict=True)

@@ -236,5 +236,5 @@ def _finite(array: VoxelArray) -> tuple[VoxelArray, list[str]]:
 
 def _meaning(array: VoxelArray, modality: str) -> tuple[Intensity, list[str]]:
     if modality != "CT":
-        return "arbitrary", ["modality_unknown"] if modality == "unknown" else []
-    return ("hu", []) if looks_like_hounsfield(array) else ("arbitrary", ["hu_implausible"])
+        return ("unknown", ["modality_unknown"]) if modality == "unknown" else ("arbitrary", [])
+    return ("hu", []) if looks_like_hounsfield(array) else ("unknown", ["hu_implausible"])

@@ -1,7 +1,7 @@
 """The one object the readers return: voxels, where they lie, and what their numbers mean."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from medssl.io.narrow import VOLUME_DTYPES, VoxelArray
 
 _AXES = 3
 
-Intensity = Literal["hu", "arbitrary"]
-"""Whether a voxel's number is a Hounsfield unit or has a meaning only within its own scan."""
+Intensity = Literal["hu", "suv", "bqml", "arbitrary", "unknown"]
+"""What a voxel's number is: a Hounsfield unit, a standardised uptake value, becquerel per
+millilitre, a number with a meaning only within its own scan, or nobody knows what."""
 
 REGULARIZED = ("tilt", "uneven", "shear", "filled")
 """What may have been resampled: slices shifted by a tilted gantry, slices at uneven distances,
@@ -39,7 +40,7 @@ class Volume:
         affine_ras: (4, 4) float64, from voxel index to millimetres, RAS+: x grows to the patient's
             right, y to the front and z to the head.
         modality: "CT", "MR", "PT" or "unknown".
-        intensity: "hu" only when the numbers are known to be Hounsfield units.
+        intensity: "hu", "suv" and "bqml" only when the numbers are known to be that.
         regularized: what was resampled to make a rectangular grid, words of ``REGULARIZED``.
         slice_axis: the axis along which the slices were stacked.
         slices: the source of each index of that axis; empty where a file holds no slices.
@@ -67,8 +68,8 @@ class Volume:
             raise ValueError("affine_ras must be a finite (4, 4) float64 matrix")
         if (affine[3] != (0, 0, 0, 1)).any() or np.linalg.det(affine[:3, :3]) == 0:
             raise ValueError("affine_ras must be invertible, with 0 0 0 1 as its last row")
-        if self.intensity not in ("hu", "arbitrary"):
-            raise ValueError(f"intensity is 'hu' or 'arbitrary', not {self.intensity!r}")
+        if self.intensity not in get_args(Intensity):
+            raise ValueError(f"no such intensity: {self.intensity!r}")
         if not set(self.regularized) <= set(REGULARIZED):
             raise ValueError(f"regularized holds words of {REGULARIZED}, got {self.regularized}")
         if self.slices and len(self.slices) != array.shape[self.slice_axis]:

@@ -126,7 +126,7 @@ def test_ct_is_hu_only_where_its_values_can_be(tmp_path):
     assert read_nifti(path, "MR").intensity == "arbitrary"
     path = phantoms.write_nifti(tmp_path / "shifted.nii", ARRAY + 1024, AFFINE)
     found = read_nifti_checked(path, "CT", Limits())
-    assert (found.volume.intensity, found.flags) == ("arbitrary", ("hu_implausible",))
+    assert (found.volume.intensity, found.flags) == ("unknown", ("hu_implausible",))
     assert "modality_unknown" in read_nifti_checked(path, "unknown", Limits()).flags
 
 

@@ -29,7 +29,7 @@ def test_a_volume_knows_its_shape_and_spacing():
         ({"affine_ras": np.full((4, 4), np.nan)}, "float64 matrix"),
         ({"affine_ras": np.diag([1.0, 1.0, 0.0, 1.0])}, "invertible"),
         ({"affine_ras": np.diag([1.0, 1.0, 1.0, 2.0])}, "invertible"),
-        ({"intensity": "HU"}, "'hu' or 'arbitrary'"),
+        ({"intensity": "HU"}, "no such intensity"),
     ],
 )
 def test_a_volume_that_breaks_its_promises_is_refused(changes, message):

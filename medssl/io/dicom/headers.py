@@ -22,6 +22,7 @@ from medssl.io.dicom.elements import (
     find_elements,
     little_endian,
 )
+from medssl.io.dicom.pet import pet_of
 from medssl.io.dicom.plain import plain_type
 from medssl.io.dicom.slices import PixelFormat, Plane, SliceHeader
 from medssl.io.dicom.stream import (
@@ -51,7 +52,8 @@ _IDENTITY_TAGS = [
     "SOPInstanceUID",
     "FrameOfReferenceUID",
 ]
-_TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS + terms.ACQUISITION_TAGS
+_TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS + terms.ACQUISITION_TAGS + terms.PET_TAGS
+_PARSED_TAGS = [*_TAGS, *terms.PET_TIME_TAGS, *terms.PHILIPS_PET_TAGS]
 _WANTED = frozenset(map(little_endian, _TAGS))
 _OWN = tuple(map(little_endian, ["SOPInstanceUID", "ImagePositionPatient", "InstanceNumber"]))
 """What differs from slice to slice of a series."""
@@ -79,7 +81,7 @@ def read_headers(
                 _slice_of_plain_file(elements, place, path.stat().st_size, pseudonymizer, limits)
             ]
         stream.seek(0)
-        dataset = read_dataset(stream, _TAGS, pixels=False)
+        dataset = read_dataset(stream, _PARSED_TAGS, pixels=False)
         _refuse_strangers(dataset, preamble=has_preamble(path))
         length = pixel_element_length(stream, dataset)
         announced = _announced_bytes(dataset)
@@ -267,6 +269,7 @@ def _slice(
         instance_number=optional_integer_of(layers, "InstanceNumber") if index is None else index,
         phase=tuple(_phase(layers)),
         acquisition=acquisition_of(layers, dataset, pseudonymizer, keys.patient),
+        pet=pet_of(dataset, enhanced=index is not None),
         defect=defect,
     )
 

@@ -14,17 +14,17 @@ from pydicom.encaps import generate_frames
 from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.codestream import announced_size, is_complete
 from medssl.io.dicom.decoders import decode
+from medssl.io.dicom.meaning import meaning
 from medssl.io.dicom.plain import read_plain
 from medssl.io.dicom.slices import PixelFormat, SliceHeader
 from medssl.io.dicom.stream import open_dicom, read_dataset
-from medssl.io.hounsfield import AIR_HU, looks_like_hounsfield
+from medssl.io.hounsfield import AIR_HU
 from medssl.io.limits import MIB, Limits
 from medssl.io.narrow import VoxelArray, narrow_integers
 from medssl.io.reasons import reject
 from medssl.io.untrusted import untrusted
 from medssl.io.volume import Intensity
 
-_CT_RESCALE_TYPES = ("", "HU")
 _LARGEST_WHOLE_SHIFT = 2**31
 _INTEGERS = tuple(np.dtype(t) for t in (np.int16, np.int32, np.int64))
 
@@ -35,13 +35,15 @@ class Stack:
 
     Attributes:
         array_IJK: (columns, rows, slices).
-        intensity: whether they are Hounsfield units.
+        intensity: their scale.
         flags: what was noticed or mended on the way.
+        suv_factor: what turned activity into uptake.
     """
 
     array_IJK: VoxelArray
     intensity: Intensity
     flags: tuple[str, ...]
+    suv_factor: float | None = None
 
 
 def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
@@ -74,14 +76,17 @@ def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
             outside[index] = np.packbits(mask)
     _refuse_overflow(array_KJI)
     # Judged before the padding becomes air, which would make any numbers look like a CT's.
-    intensity, flags = _meaning(slices, array_KJI)
+    found = meaning(slices, array_KJI)
     for index, mask in outside.items():
         there = np.unpackbits(mask, count=rows * columns).reshape(rows, columns).view(bool)
-        array_KJI[index][there] = AIR_HU if intensity == "hu" else 0
-    flags += ["padding_replaced"] if outside else []
+        array_KJI[index][there] = AIR_HU if found.intensity == "hu" else 0
+    flags = (*found.flags, *(["padding_replaced"] if outside else []))
     if exact and array_KJI.dtype != np.int16:
         array_KJI = narrow_integers(array_KJI)
-    return Stack(array_KJI.transpose(2, 1, 0), intensity, tuple(flags))
+    if found.factor != 1:
+        array_KJI = array_KJI.astype(np.float32, copy=False) * np.float32(found.factor)
+    suv_factor = found.factor if found.intensity == "suv" else None
+    return Stack(array_KJI.transpose(2, 1, 0), found.intensity, flags, suv_factor)
 
 
 def rescale(stored: VoxelArray, pixels: PixelFormat, out: VoxelArray) -> None:
@@ -216,34 +221,3 @@ def _outside(stored: VoxelArray, pixels: PixelFormat) -> VoxelArray | None:
     low, high = pixels.padding
     mask = stored == low if low == high else (stored >= low) & (stored <= high)
     return mask if mask.any() else None
-
-
-def _states_hounsfield(slices: Sequence[SliceHeader]) -> bool:
-    return all(
-        header.modality == "CT"
-        and header.pixels.slope is not None
-        and header.pixels.intercept is not None
-        and header.pixels.rescale_type in _CT_RESCALE_TYPES
-        for header in slices
-    )
-
-
-def _meaning(slices: Sequence[SliceHeader], array: VoxelArray) -> tuple[Intensity, list[str]]:
-    """Return what the numbers are, and what was odd about how the headers say it."""
-    flags = []
-    if any(header.pixels.slope == 0 for header in slices):
-        flags.append("rescale_slope_zero")
-    if any(header.pixels.inverted for header in slices):
-        flags.append("monochrome1")
-    if slices[0].modality != "CT":
-        return "arbitrary", flags
-    if _states_hounsfield(slices):
-        untouched = all(_slope(h.pixels) == 1 and not h.pixels.intercept for h in slices)
-        if untouched and not looks_like_hounsfield(array):
-            return "arbitrary", [*flags, "hu_implausible"]
-        return "hu", flags
-    if any(header.pixels.slope is not None for header in slices):
-        return "arbitrary", [*flags, "not_hu"]
-    if not looks_like_hounsfield(array):
-        raise reject("ct_no_rescale")
-    return "hu", [*flags, "rescale_missing"]

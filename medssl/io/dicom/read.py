@@ -32,6 +32,8 @@ class DicomVolume:
     """What was read, in the order of the third axis; their keys are pseudonyms. Which of them a
     slice of the volume shows, ``volume.slices`` tells."""
     flags: tuple[str, ...]
+    suv_factor: float | None = None
+    """What turned activity into standardised uptake, for a PET of which that is known."""
     split_by: tuple[str, ...] = ()
     """What tells it from the other volumes of its series, such as ``echo_ms=20``: numbers and
     words of a vocabulary."""
@@ -135,7 +137,11 @@ def _read_stack(part: Part, limits: Limits, *, copies: bool) -> DicomVolume:
         *(flag for flag, true in noticed.items() if true),
     ]
     return DicomVolume(
-        volume=volume, slices=tuple(stack), flags=tuple(flags), split_by=part.told_by
+        volume=volume,
+        slices=tuple(stack),
+        flags=tuple(flags),
+        suv_factor=pixels.suv_factor,
+        split_by=part.told_by,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from medssl.io.deidentify import ScanKeys
 from medssl.io.dicom.acquisition import Acquisition
+from medssl.io.dicom.pet import Pet
 from medssl.io.geometry import Float64Array
 from medssl.io.volume import SliceSource
 
@@ -84,6 +85,8 @@ class SliceHeader:
     phase: tuple[tuple[str, float | str], ...]
     """What tells images of one place apart: echo, b-value, time point and the like."""
     acquisition: Acquisition
+    pet: Pet | None
+    """Of a PET slice: what its uptake follows from."""
     defect: str | None
     """The reason code of what makes this slice, and so its stack, unusable."""
     pixels_start: int | None = None

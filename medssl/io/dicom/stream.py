@@ -3,6 +3,7 @@
 import io
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,13 +66,15 @@ def has_preamble(path: Path) -> bool:
         return file.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
 
 
-def read_dataset(stream: BinaryIO, tags: list[str], *, pixels: bool) -> Dataset:
+def read_dataset(stream: BinaryIO, tags: Sequence[str | int], *, pixels: bool) -> Dataset:
     """Return the elements ``tags`` of ``stream``, and no others: what is not read cannot leak.
 
     Without ``pixels`` the stream is left at the pixel data element, or at the end. A file
     without meta information gets the transfer syntax its encoding implies.
     """
-    dataset = dcmread(stream, stop_before_pixels=not pixels, specific_tags=list(tags), force=True)
+    dataset = dcmread(
+        stream, stop_before_pixels=not pixels, specific_tags=[Tag(tag) for tag in tags], force=True
+    )
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _implied_syntax(*dataset.original_encoding)
     return dataset

@@ -98,6 +98,19 @@ ACQUISITION_TAGS = [
 ]
 """What acquisition.py makes facts of that name nobody."""
 
+PET_TAGS = [
+    "Units",
+    "DecayCorrection",
+    "CorrectedImage",
+    "PatientWeight",
+    "RadiopharmaceuticalInformationSequence",
+]
+PET_TIME_TAGS = ["SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime"]
+"""What pet.py makes uptake of; the times of a PET only."""
+
+PHILIPS_PET_TAGS: list[str | int] = [0x7053_0010, 0x7053_1000, 0x7053_1009]
+"""Private: how to turn stored counts into uptake, or into activity."""
+
 PHASE_TAGS = {
     "echo_ms": ("EffectiveEchoTime", "EchoTime"),
     "b_value": ("DiffusionBValue",),

@@ -37,9 +37,11 @@ def voxel_digest(array_IJK: NDArray[Any], intensity: str) -> str:
 
     Args:
         array_IJK: Voxels on the closest RAS grid (see ``medssl.io.geometry.to_closest_ras``).
-        intensity: ``"hu"`` or ``"arbitrary"``; the two never share a digest.
+        intensity: ``"hu"``, or anything else for numbers without a scale of their own; the two
+            never share a digest.
     """
-    digest = hashlib.sha256(f"{SPEC}/{intensity}/{array_IJK.shape}".encode())
+    scale = "hu" if intensity == "hu" else "arbitrary"
+    digest = hashlib.sha256(f"{SPEC}/{scale}/{array_IJK.shape}".encode())
     canonical = canonical_voxels(array_IJK, intensity)
     for slab_JK in array_IJK:
         digest.update(np.ascontiguousarray(canonical(slab_JK)).data)

@@ -229,7 +229,7 @@ def test_ct_that_denies_its_offset_is_not_called_hu(tmp_path):
         tmp_path, ARRAY + 1500, AFFINE, edit=lambda ds, _: setattr(ds, "RescaleIntercept", 0)
     )
     found = only(tmp_path)
-    assert found.volume.intensity == "arbitrary"
+    assert found.volume.intensity == "unknown"
     assert "hu_implausible" in found.flags
 
 
@@ -242,7 +242,7 @@ def test_padding_does_not_make_other_numbers_look_like_hu(tmp_path):
         ds.add_new("PixelPaddingValue", "SS", -2000)
 
     phantoms.write_dicom(tmp_path, ARRAY, AFFINE, edit=pad)
-    assert only(tmp_path).volume.intensity == "arbitrary"
+    assert only(tmp_path).volume.intensity == "unknown"
 
 
 def test_inverted_ct_and_derived_series_are_flagged(tmp_path):
