@@ -9,7 +9,7 @@ AIR_HU = -1000
 LOWEST_SCANNED_HU = -1200.0
 """Below air with its noise lies only what scanners write outside their field of view."""
 
-_FAT_OR_AIR_HU = -50.0
+FAT_OR_AIR_HU = -50.0
 _SOFT_TISSUE_HU = (-200.0, 300.0)
 _LEAST_TISSUE = 0.01
 _MOST_METAL_HU = 4000.0
@@ -27,4 +27,4 @@ def looks_like_hounsfield(array: VoxelArray) -> bool:
         return False
     low, high = np.percentile(inside, (0.5, 99.5))
     tissue = np.mean((inside >= _SOFT_TISSUE_HU[0]) & (inside <= _SOFT_TISSUE_HU[1]))
-    return bool(low <= _FAT_OR_AIR_HU and high <= _MOST_METAL_HU and tissue >= _LEAST_TISSUE)
+    return bool(low <= FAT_OR_AIR_HU and high <= _MOST_METAL_HU and tissue >= _LEAST_TISSUE)

@@ -13,7 +13,9 @@ VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools"
 MOST_LINES = 350
 IDENTIFIER_READERS = {
     "medssl/io/deidentify.py",
+    "medssl/io/dicom/acquisition.py",
     "medssl/io/dicom/headers.py",
+    "medssl/io/dicom/vocabulary.py",
     "medssl/privacy/header.py",
 }
 IDENTIFIERS = {"PatientName", "PatientID", "PatientBirthDate", "patient_id", "patient_name"}

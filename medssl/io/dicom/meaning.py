@@ -7,7 +7,7 @@ import numpy as np
 
 from medssl.io.dicom.pet import uptake
 from medssl.io.dicom.slices import SliceHeader
-from medssl.io.hounsfield import LOWEST_SCANNED_HU, looks_like_hounsfield
+from medssl.io.hounsfield import FAT_OR_AIR_HU, LOWEST_SCANNED_HU, looks_like_hounsfield
 from medssl.io.narrow import VoxelArray
 from medssl.io.reasons import reject
 from medssl.io.volume import Intensity
@@ -57,7 +57,7 @@ def meaning(slices: Sequence[SliceHeader], array_KJI: VoxelArray) -> Meaning:
 def suspicious_hounsfield(array_KJI: VoxelArray) -> list[str]:
     """Return flags for values that are no CT's, though its header says so.
 
-    A field of view without anything below zero was shifted; one whose lowest values lie between
+    A field of view that holds neither fat nor air was shifted; one whose lowest values lie between
     air and fat has its air in the wrong place. Padding, far below air, is not looked at.
     """
     sampled = array_KJI[::_EVERY, ::_EVERY, ::_EVERY]
@@ -65,7 +65,7 @@ def suspicious_hounsfield(array_KJI: VoxelArray) -> list[str]:
     if inside.size == 0:
         return ["no_negative_hu"]
     low = float(np.percentile(inside, _LOW_PERCENT))
-    if low >= 0 and inside.min() >= 0:
+    if low > FAT_OR_AIR_HU:
         return ["no_negative_hu"]
     return ["air_not_minus_1000"] if _AIR_HU[1] < low < _BODY_HU else []
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NewType
 
 import numpy as np
 from pydicom import Dataset
@@ -27,6 +28,10 @@ from medssl.io.volume import Intensity
 
 _LARGEST_WHOLE_SHIFT = 2**31
 _INTEGERS = tuple(np.dtype(t) for t in (np.int16, np.int32, np.int64))
+
+
+StoredPixels = NewType("StoredPixels", VoxelArray)
+"""Pixels as they stand in the file, before the rescale values make intensities of them."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,10 @@ def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
     return Stack(array_KJI.transpose(2, 1, 0), found.intensity, flags, suv_factor)
 
 
-def rescale(stored: VoxelArray, pixels: PixelFormat, out: VoxelArray) -> None:
+def rescale(stored: StoredPixels, pixels: PixelFormat, out: VoxelArray) -> None:
     """Write ``slope * stored + intercept`` (DICOM PS3.3 C.11.1) to ``out``.
 
+    What is written is of another type than what is taken: to rescale twice is a type error.
     A slope of 0 would make every voxel equal and is read as 1, as is a missing one.
 
     Where ``out`` holds integers the slope must be 1, and the sums must fit.
@@ -101,10 +107,11 @@ def rescale(stored: VoxelArray, pixels: PixelFormat, out: VoxelArray) -> None:
         with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused
             out[:] = stored.astype(np.float64) * slope + intercept
         return
+    summands: VoxelArray = stored
     if stored.dtype.itemsize == out.dtype.itemsize:
-        stored = stored.view(out.dtype)  # sums are taken modulo 2^bits: they come out right
+        summands = stored.view(out.dtype)  # sums are taken modulo 2^bits: they come out right
     shift = np.int64(int(intercept)).astype(out.dtype)
-    np.add(stored, shift, out=out, dtype=out.dtype, casting="unsafe")
+    np.add(summands, shift, out=out, dtype=out.dtype, casting="unsafe")
 
 
 def digester(limits: Limits) -> Callable[[SliceHeader], str]:
@@ -120,7 +127,7 @@ def digester(limits: Limits) -> Callable[[SliceHeader], str]:
     return lambda header: digests_of(header.path)[header.frame_index or 0]
 
 
-def _reader(limits: Limits) -> Callable[[SliceHeader], VoxelArray]:
+def _reader(limits: Limits) -> Callable[[SliceHeader], StoredPixels]:
     """Return a function that reads the stored values of a slice, (rows, columns).
 
     What it returned before is overwritten. Frames of one file are decoded together.
@@ -134,17 +141,16 @@ def _reader(limits: Limits) -> Callable[[SliceHeader], VoxelArray]:
     def room(dtype: str, rows: int, columns: int) -> VoxelArray:
         return np.empty((rows, columns), dtype)
 
-    def read(header: SliceHeader) -> VoxelArray:
+    def read(header: SliceHeader) -> StoredPixels:
         pixels = header.pixels
         if pixels.plain and header.pixels_start is not None:
             stored = room(pixels.plain, pixels.rows, pixels.columns)
             if read_plain(header, stored):
-                return stored
+                return StoredPixels(stored)
         frames = frames_of(header.path)
         if frames.shape[1:] != (pixels.rows, pixels.columns):
             raise reject("undecodable_pixels")
-        decoded: VoxelArray = frames[header.frame_index or 0]
-        return decoded
+        return StoredPixels(frames[header.frame_index or 0])
 
     return read
 
@@ -183,7 +189,7 @@ def _keeps_integers(pixels: PixelFormat) -> bool:
     return _slope(pixels) == 1 and intercept.is_integer() and abs(intercept) < _LARGEST_WHOLE_SHIFT
 
 
-def _type_for(stored: VoxelArray, pixels: PixelFormat, dtype: np.dtype) -> np.dtype:
+def _type_for(stored: StoredPixels, pixels: PixelFormat, dtype: np.dtype) -> np.dtype:
     """Return ``dtype``, or the next wider integer type that holds the slice's values as well."""
     if dtype.kind == "f":
         return dtype
@@ -214,7 +220,7 @@ def _refuse_overflow(array: VoxelArray) -> None:
         raise reject("not_finite", percent=100 * (1 - float(finite.mean())))
 
 
-def _outside(stored: VoxelArray, pixels: PixelFormat) -> VoxelArray | None:
+def _outside(stored: StoredPixels, pixels: PixelFormat) -> VoxelArray | None:
     """Return where the scanner marked pixels as outside its field of view, None for nowhere."""
     if pixels.padding is None:
         return None
