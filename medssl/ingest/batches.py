@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.base import SourceError
 from medssl.io.sources.folder import FileRef
 from medssl.io.sources.staging import Delivery, Ledger, Staged, Staging
+from medssl.library.identity import identity_path
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.progress import task
 
@@ -136,8 +138,11 @@ class Filling:
         )
         todo = [item for item in items if not self.state.is_done(item)]
         work = partial(convert, conversion)
-        results = map_isolated(work, crashed, todo, workers=self.config.workers)
-        with task("Converting", len(items), done=len(items) - len(todo)) as progress:
+        folders = filter(Path.is_dir, map(Path, self.config.sources))
+        shared = [identity_path(self.config.library), *folders]
+        results = map_isolated(work, crashed, todo, workers=self.config.workers, shared=shared)
+        done = len(items) - len(todo)
+        with closing(results), task("Converting", len(items), done=done) as progress:
             for result in results:
                 self.state.add(result)
                 self.fresh |= {str(row["volume_key"]) for row in result.volumes}

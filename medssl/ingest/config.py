@@ -12,6 +12,7 @@ from medssl.io.limits import IrregularPolicy, Limits
 from medssl.io.sources.opening import SourceSettings
 from medssl.runs.digest import digest_json
 from medssl.runs.tracking import TrackingConfig
+from medssl.runs.workers import Workers
 
 
 def _patient_pattern(pattern: str | None) -> str | None:
@@ -68,8 +69,9 @@ class IngestConfig(SourceSettings):
     """A file whose header announces more is refused before anything is allocated."""
     irregular: IrregularPolicy = IrregularPolicy()
     """What becomes of tilted, uneven or incomplete stacks, and of time series."""
-    workers: Annotated[int, Field(ge=0)] = 2
-    """Processes that convert; 1 means this process, 0 one per core."""
+    workers: Workers = 2
+    """Processes that convert, 0 for one per core; or `dask://host:port`; or a YAML file that
+    describes a cluster; or `inline`: in this process, where a bad file may end it."""
     follow: FollowConfig | None = None
     """Go on forever: look again and again for what is new. `{}` for the usual pauses."""
     repair: bool = False

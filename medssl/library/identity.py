@@ -9,13 +9,18 @@ FILE = "library.json"
 FORMAT_VERSION = 1
 
 
+def identity_path(library: Path) -> Path:
+    """Return the file by which a folder is known as this library."""
+    return Path(library) / FILE
+
+
 def claim_library(library: Path, key_id: str) -> None:
     """Note that ``library`` belongs to the key ``key_id``, or check that it does.
 
     Raises:
         FolderError: the library was made with another key, or by another format version.
     """
-    path = Path(library) / FILE
+    path = identity_path(library)
     if not path.exists():
         write_json(path, {"format_version": FORMAT_VERSION, "key_id": key_id})
         return

@@ -1,18 +1,35 @@
-"""Map a function over rows in several processes of this machine."""
+"""Map a function over rows: in this process, in several of this machine, or on a cluster."""
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
-from medssl.errors import MedSSLError
+from pydantic import AfterValidator, Field
+
+from medssl.runs.pool import map_in_processes
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+INLINE = "inline"
+"""Everything in this process, one row after the other: for a debugger or a profiler."""
+
+
+def _known_workers(workers: int | str) -> int | str:
+    if isinstance(workers, str) and workers != INLINE:
+        from medssl.runs.cluster import read_cluster
+
+        read_cluster(workers)  # a mistake in it shows before any work, not hours later
+    return workers
+
+
+Workers = Annotated[
+    Annotated[int, Field(ge=0)] | str,
+    AfterValidator(_known_workers),
+]
+"""Who works: a number of processes of this machine (0 means one per core), ``inline``, the address
+``dask://host:port`` of a Dask scheduler, or a YAML file that describes a cluster."""
 
 
 def available_cores() -> int:
@@ -23,46 +40,36 @@ def available_cores() -> int:
 
 
 def map_unordered(
-    function: Callable[[Row], Result], rows: Sequence[Row], *, workers: int = 0
+    function: Callable[[Row], Result],
+    rows: Sequence[Row],
+    *,
+    workers: int | str = 0,
+    crashed: Callable[[Row], Result] | None = None,
+    shared: Sequence[Path] = (),
 ) -> Iterator[Result]:
     """Yield the result of every row, in the order in which they are ready.
 
     Args:
         function: Importable by name, as are its rows and results; may be a ``partial``.
         rows: What to work on.
-        workers: Processes; 0 means one per core, 1 means this process.
+        workers: See ``Workers``. One process is this one, unless ``crashed`` is given.
+        crashed: Gives the result of a row that kills its worker; the other rows go on. It needs
+            a worker that may die, so even one row has a process of its own, save when inline.
+        shared: What the workers of a cluster must find under the same path as this machine.
 
     Raises:
-        MedSSLError: A worker was killed. What ``function`` raises is raised here as it is.
+        MedSSLError: A worker was killed and there is no ``crashed``, or the cluster cannot be
+            reached or used. What ``function`` raises is raised here as it is.
     """
-    workers = min(workers or available_cores(), len(rows))
-    if workers <= 1:
+    if not rows:
+        return
+    if isinstance(workers, str) and workers != INLINE:
+        from medssl.runs.stream import map_on_cluster
+
+        yield from map_on_cluster(function, rows, workers, crashed=crashed, shared=shared)
+        return
+    processes = 1 if isinstance(workers, str) else min(workers or available_cores(), len(rows))
+    if workers == INLINE or (processes == 1 and crashed is None):
         yield from map(function, rows)
-        return
-    # Forking a process that has threads can deadlock the child, so workers start afresh.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=end_with_parent
-    )
-    try:
-        for future in as_completed([pool.submit(function, row) for row in rows]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise MedSSLError(
-            "a worker process was killed, most often because memory ran out",
-            hint="run again with fewer workers; what was finished is kept",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def end_with_parent() -> None:
-    """Leave when the parent is killed: an orphan would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    else:
+        yield from map_in_processes(function, rows, processes, crashed)

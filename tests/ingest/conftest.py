@@ -16,7 +16,7 @@ def configure(tmp_path):
         defaults = {
             "key_file": tmp_path / "key",
             "create_key": True,
-            "workers": 1,
+            "workers": "inline",
             "tracking": TrackingConfig(enabled=False),
         }
         return IngestConfig(sources=sources, library=tmp_path / library, **(defaults | options))

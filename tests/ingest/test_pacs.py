@@ -85,7 +85,7 @@ def configured(tmp_path, key_file):
             sources=sources,
             library=tmp_path / "library",
             key_file=key_file,
-            workers=1,
+            workers="inline",
             tracking=TrackingConfig(enabled=False),
             **options,
         )
@@ -123,7 +123,7 @@ def expected(scans, key_file, tmp_path_factory):
         sources=(scans,),
         library=tmp_path_factory.mktemp("expected") / "library",
         key_file=key_file,
-        workers=1,
+        workers="inline",
         tracking=TrackingConfig(enabled=False),
     )
     assert ingest(config).summary["volumes"] == 3

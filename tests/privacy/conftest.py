@@ -25,7 +25,7 @@ def clean(tmp_path):
             key_file=tmp_path / key,
             create_key=True,
             tracking=TrackingConfig(enabled=False),
-            **({"workers": 1} | options),
+            **({"workers": "inline"} | options),
         )
         result = deidentify(config)
         return result, sorted((config.out / "images").rglob("*.dcm"))
