@@ -44,9 +44,7 @@ def fail(secret):
 
 
 def test_every_row_once_and_only_the_culprit_is_blamed(cluster):
-    found = list(
-        map_unordered(double_or_die, range(200), workers=cluster.address, crashed=crashed)
-    )
+    found = list(map_unordered(double_or_die, range(200), workers=cluster.address, crashed=crashed))
     assert found.count(("crashed", 7)) == 1
     numbers = [row for row in found if row != ("crashed", 7)]
     assert sorted(numbers) == [2 * row for row in range(200) if row != 7]
@@ -143,7 +141,7 @@ def test_slurm_jobs_from_submission_to_cancellation(tmp_path, monkeypatch):
     found = list(map_unordered(double_or_die, range(6), workers=str(path), crashed=crashed))
     assert sorted(found) == [0, 2, 4, 6, 8, 10]
     assert 1 <= len(list(jobs.glob("*.sh"))) <= 3
-    wait_for(lambda: (jobs / "cancelled").exists())
+    wait_for((jobs / "cancelled").exists)
     running = [int(file.read_text()) for file in jobs.glob("*.pid")]
     wait_for(lambda: not any(descendants(pid) for pid in running))
 
