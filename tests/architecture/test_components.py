@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from medssl.cli.run import _WHERE
 from medssl.config.choice import Choice, available, find
 from medssl.config.load import load, validate
+from medssl.runs.cluster import ClusterConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))
 CLASSES = {
     ("pipelines" if stage == "run" else stage): getattr(importlib.import_module(module), name)
     for stage, (module, name) in _WHERE.items()
-}
+} | {"cluster": ClusterConfig}
 
 
 def choices(annotation: Any, seen: set[type]) -> set[str]:
