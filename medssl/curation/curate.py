@@ -41,7 +41,7 @@ from medssl.runs.digest import digest_file
 from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.runs.workers import map_unordered
+from medssl.runs.workers import Workers, map_unordered
 
 RULES = "medssl.curation.rules"
 DEFAULT_RULES: tuple[Rule.Config, ...] = (
@@ -78,8 +78,8 @@ class CurateConfig(Config):
     """How the kept volumes are divided."""
     pictures: Annotated[int, Field(ge=0)] = 60
     """Kept volumes shown in the report, and dropped ones; the tables name all."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that compare volumes; 0 means one per core."""
+    workers: Workers = 0
+    """Processes that compare volumes, 0 for one per core; or a cluster, as in `ingest`."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the stage is recorded."""
 
@@ -170,7 +170,8 @@ def near_duplicates(config: CurateConfig, rows: Sequence[CatalogRow]) -> list[Ed
     edges = []
     with task("compare volumes", len(pairs)) as work:
         verify = partial(_verify, config.library)
-        for pair, agreement in map_unordered(verify, pairs, workers=_processes(config, pairs)):
+        workers, shared = _workers(config, pairs), [config.library]
+        for pair, agreement in map_unordered(verify, pairs, workers=workers, shared=shared):
             edge = _edge(pair, agreement, row_of, config.near_duplicate)
             edges += [edge] if edge else []
             work.advance()
@@ -200,7 +201,7 @@ def _keys(rows: Sequence[CatalogRow]) -> list[str]:
     return [str(row["volume_key"]) for row in rows]
 
 
-def _processes(config: CurateConfig, pairs: Sequence[Candidate]) -> int:
+def _workers(config: CurateConfig, pairs: Sequence[Candidate]) -> int | str:
     """A process takes as long to start as a few pairs take to compare."""
     return 1 if len(pairs) < FEW_PAIRS else config.workers
 

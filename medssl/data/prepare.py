@@ -27,7 +27,7 @@ from medssl.runs.folder import write_text
 from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.runs.workers import map_unordered
+from medssl.runs.workers import Workers, map_unordered
 
 LEFT_OUT = "left_out.csv"
 
@@ -49,8 +49,8 @@ class PrepareConfig(Config):
     """Cut away the air around the body; archives hold much of it."""
     margin_mm: Annotated[float, Field(ge=0)] = 10.0
     """Air left around the body."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes; 0 means one per core."""
+    workers: Workers = 0
+    """Processes, 0 for one per core; or a cluster, as in `ingest`."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the stage is recorded."""
 
@@ -172,7 +172,8 @@ def _jobs(selection: Selection) -> list[Job]:
 def _prepare_all(config: PrepareConfig, run: StageRun, jobs: list[Job]) -> Iterator[Outcome]:
     work = partial(prepare_one, config=config, store=run.folder, resumed=run.resumed)
     with task("prepare volumes", len(jobs)) as progress:
-        for outcome in map_unordered(work, jobs, workers=config.workers):
+        shared = [config.library, run.folder]
+        for outcome in map_unordered(work, jobs, workers=config.workers, shared=shared):
             progress.advance()
             yield outcome
 

@@ -34,7 +34,7 @@ from medssl.runs.folder import atomic_path
 from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.runs.workers import map_unordered
+from medssl.runs.workers import Workers, map_unordered
 
 VERSION = "1"
 """Goes up when the same file is written otherwise: it is then written again."""
@@ -78,8 +78,8 @@ class DeidentifyConfig(Config):
     in the folder `{output}`, of which only the pixels are taken."""
     max_volume_mib: Annotated[int, Field(gt=0)] = 4096
     """A file whose header announces more is refused before anything is allocated."""
-    workers: Annotated[int, Field(ge=0)] = 2
-    """Processes; 1 means this process, 0 one per core."""
+    workers: Workers = 2
+    """Processes, 0 for one per core; or a cluster, as in `ingest`."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
 
@@ -170,7 +170,9 @@ class _Writer:
             task("Writing", len(jobs), done=len(jobs) - len(todo)) as progress,
         ):
             work = partial(write_one, self.rules, self.images)
-            for result in map_unordered(work, todo, workers=self.config.workers):
+            shared = [self.images, *self.config.sources]
+            results = map_unordered(work, todo, workers=self.config.workers, shared=shared)
+            for result in results:
                 if result.reason_code == _FACE and self.config.deface_command:
                     heads[Path(result.name).parent].append(refs_of[result.file_key])
                     continue
