@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 
 import pytest
@@ -114,9 +115,21 @@ def vast_codestream(folder):
     return {"undecodable_pixels"}
 
 
+def zip_of_zeros(folder):
+    """A member of 3 GiB in an archive of 3 MB."""
+    path = folder / "zeros.zip"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+        archive.open("scan/zeros.dcm", "w", force_zip64=True) as member,
+    ):
+        for _ in range(3 * 1024):
+            member.write(bytes(MIB))
+    return {"decompression_bomb"}
+
+
 @pytest.mark.parametrize(
     "build",
-    [deflated_dicom, honest_nifti, lying_nifti, vast_slice, vast_codestream],
+    [deflated_dicom, honest_nifti, lying_nifti, vast_slice, vast_codestream, zip_of_zeros],
 )
 def test_bomb(build, tmp_path):
     folder, library = tmp_path / "scans", tmp_path / "library"
