@@ -4,11 +4,9 @@ A folder's files are taken for archives by their names, since .docx and the like
 what kind of archive one is, its content tells. An archive inside an archive is not opened.
 """
 
-import lzma
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,7 +90,7 @@ def is_archive(path: Path) -> bool:
             return True
         with tarfile.open(path) as opened:
             return opened.next() is not None  # any file of zeros is an empty tar
-    except (OSError, EOFError, zlib.error, tarfile.TarError):
+    except Exception:  # noqa: BLE001  of a file of any kind, read as if it were a tar
         return False
 
 
@@ -210,14 +208,14 @@ def _damage_refused(code: str) -> Iterator[None]:
     """Turn what the unpackers raise on damage into ``code``; a full disk stays an OSError."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError):
-        raise reject(code) from None
-    except (ValueError, NotImplementedError, RuntimeError, OverflowError, UnicodeError):
-        raise reject(code) from None
+    except RejectedFileError:
+        raise
     except OSError as error:
         if is_disk_full(error):
             raise
         raise reject(code if error.errno is None else "unreadable_file") from None
+    except Exception:  # noqa: BLE001  a damaged archive makes the unpackers raise anything at all
+        raise reject(code) from None
 
 
 def _unpack_zip(archive: Path, work: _Unpacking) -> None:

@@ -247,3 +247,15 @@ def test_each_archive_is_a_parcel_whose_stamp_changes_with_it(tmp_path):
     zip_of(path, MEMBERS[:1])
     (changed,) = source.list_parcels()
     assert changed.stamp != parcel.stamp
+
+
+def test_a_member_without_a_name_is_damage_and_no_crash(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("x", b"1")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02")
+    content[at + 28 : at + 30] = b"\0\0"  # the length of the name
+    path.write_bytes(content)
+    (refused,) = unpack(path, tmp_path / "out", ArchiveConfig())
+    assert refused.error.code == "damaged_archive"
