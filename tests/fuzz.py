@@ -58,6 +58,7 @@ def _slices(modality="CT", syntax=None):
     array = phantoms.phantom(AFFINE, SHAPE)
     slices = phantoms.dicom_slices(array, AFFINE, modality=modality)
     for ds in slices:
+        ds.SliceThickness = "3"  # a single slice with one is a volume: its pixels are decoded too
         if syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
             ds.compress(syntax, generate_instance_uid=False)
         elif syntax is not None:

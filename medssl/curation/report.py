@@ -3,23 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from medssl.curation.pictures import three_planes
 from medssl.curation.splits import SPLITS
 from medssl.errors import MedSSLError
+from medssl.library.page import write_page
+from medssl.library.pictures import three_planes
 from medssl.library.volumes import read_volume
-from medssl.runs.folder import write_text
 from medssl.runs.progress import track
 
 Row = Mapping[str, Any]
-
-KEY_LETTERS = 8
-"""Enough of a pseudonym to find it in the tables."""
 
 
 def write_report(
@@ -41,11 +35,9 @@ def write_report(
     drawn = [row["volume_key"] for row in (*shown, *copies, *ruled_out)]
     for key in track(drawn + [row["representative_key"] for row in copies], "draw the report"):
         picture(key)
-    template = files("medssl.curation").joinpath("report.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
-        template
-    )
-    html = page.render(
+    write_page(
+        path,
+        "medssl.curation",
         kept=kept,
         excluded=excluded,
         shown={split: [row for row in shown if row["split"] == split] for split in SPLITS},
@@ -55,9 +47,7 @@ def write_report(
         table=_counts(kept),
         splits=SPLITS,
         picture=picture,
-        short=lambda key: key[:KEY_LETTERS],
     )
-    write_text(path, html)
 
 
 def _counts(kept: Sequence[Row]) -> list[tuple[str, list[int]]]:

@@ -13,6 +13,8 @@ from medssl.ingest.batches import Filling
 from medssl.ingest.config import IngestConfig
 from medssl.ingest.follow import follow
 from medssl.ingest.listing import Sources, list_local, listed, opened_sources
+from medssl.ingest.report import FILE as REPORT
+from medssl.ingest.report import write_report
 from medssl.ingest.state import State, broken_volumes
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.folder import FileRef
@@ -33,6 +35,7 @@ _UNFINISHED = Path("private", "unfinished.json")
 _LEAST_FREE_BYTES = 2**20
 
 LOOK_AT = {
+    "what came in, with pictures": REPORT,
     "catalog of volumes": "catalog.parquet",
     "what was refused, and why": "quarantine.csv",
 }
@@ -113,6 +116,7 @@ def _fill(filling: Filling, refs: Sequence[FileRef]) -> dict[str, str | int | fl
     keys = {str(row["volume_key"]) for row in rows}
     write_slices(library, keys, fresh=filling.fresh)
     volume_files.sweep(library, keep=keys)
+    write_report(library, outcomes, rows, state.journal.results.values())
     if filling.failed or any(row.reason_code == "unreadable_file" for row in outcomes):
         _note_unfinished(library)
     return _summary(outcomes, rows, filling)

@@ -10,6 +10,7 @@ import numpy as np
 
 from medssl.errors import InputError
 from medssl.io.geometry import to_closest_ras
+from medssl.io.narrow import VoxelArray
 from medssl.io.volume import SliceSource, Volume
 from medssl.library.fingerprints.slice_digest import slice_digests
 from medssl.runs.folder import atomic_path
@@ -82,6 +83,15 @@ def read_volume(library: Path, volume_key: str) -> Volume:
     return _read(library, volume_key, _volume)
 
 
+def read_middle_planes(library: Path, volume_key: str) -> tuple[VoxelArray, VoxelArray, VoxelArray]:
+    """Return the middle (I, J), (I, K) and (J, K) plane of a volume; the rest is not decoded.
+
+    Raises:
+        InputError: as ``read_volume``.
+    """
+    return _read(library, volume_key, _middle_planes)
+
+
 def read_slices(library: Path, volume_key: str) -> SliceRecord:
     """Return which file each slice of the volume ``volume_key`` was read from.
 
@@ -126,6 +136,11 @@ def _volume(file: Any, meta: dict[str, Any]) -> Volume:
         slice_axis=slices.axis,
         slices=slices.sources,
     )
+
+
+def _middle_planes(file: Any, _: dict[str, Any]) -> tuple[VoxelArray, VoxelArray, VoxelArray]:
+    i, j, k = (n // 2 for n in file.shape)
+    return np.asarray(file[:, :, k]), np.asarray(file[:, j, :]), np.asarray(file[i, :, :])
 
 
 def _record(file: Any, meta: dict[str, Any]) -> SliceRecord:

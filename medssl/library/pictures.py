@@ -8,6 +8,7 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medssl.io.narrow import VoxelArray
 from medssl.io.volume import Volume
 
 SIZE_PX = 128
@@ -19,27 +20,40 @@ Grey = NDArray[np.float64]
 
 
 def three_planes(volume: Volume) -> str:
-    """Return the middle axial, coronal and sagittal plane side by side, as a data URI of a PNG.
+    """Return the middle axial, coronal and sagittal plane of ``volume``, as ``side_by_side``."""
+    i, j, k = (n // 2 for n in volume.shape)
+    array = volume.array_IJK
+    planes = (array[:, :, k], array[:, j, :], array[i, :, :])
+    return side_by_side(planes, volume.spacing_mm, _window(volume))
+
+
+def side_by_side(
+    planes: tuple[VoxelArray, VoxelArray, VoxelArray],
+    spacing_mm: tuple[float, float, float],
+    window: tuple[float, float],
+) -> str:
+    """Return an axial, a coronal and a sagittal plane side by side, as a data URI of a PNG.
 
     All three at one scale, head and front up, the patient's right on the left, as radiologists
     are used to.
 
     Args:
-        volume: On its closest RAS grid.
+        planes: (I, J), (I, K) and (J, K) voxels of a volume on its closest RAS grid.
+        spacing_mm: along I, J and K.
+        window: the values shown black and white.
     """
-    i, j, k = (n // 2 for n in volume.shape)
-    i_mm, j_mm, k_mm = volume.spacing_mm
-    array = volume.array_IJK
-    low, high = _window(volume)
-    px_per_mm = SIZE_PX / max(n * mm for n, mm in zip(volume.shape, volume.spacing_mm, strict=True))
-    planes = [
-        (array[::-1, ::-1, k].T, (j_mm, i_mm)),
-        (array[::-1, j, ::-1].T, (k_mm, i_mm)),
-        (array[i, ::-1, ::-1].T, (k_mm, j_mm)),
+    (plane_IJ, plane_IK, plane_JK), (low, high) = planes, window
+    i_mm, j_mm, k_mm = spacing_mm
+    lengths = (*plane_IJ.shape, plane_IK.shape[1])
+    px_per_mm = SIZE_PX / max(n * mm for n, mm in zip(lengths, spacing_mm, strict=True))
+    turned = [
+        (plane_IJ[::-1, ::-1].T, (j_mm, i_mm)),
+        (plane_IK[::-1, ::-1].T, (k_mm, i_mm)),
+        (plane_JK[::-1, ::-1].T, (k_mm, j_mm)),
     ]
     panels = [
         _panel(plane.astype(np.float64), [mm * px_per_mm for mm in step_mm])
-        for plane, step_mm in planes
+        for plane, step_mm in turned
     ]
     return png(np.clip((np.hstack(panels) - low) / max(high - low, 1e-9), 0, 1))
 

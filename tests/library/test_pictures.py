@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from medssl.curation.pictures import SIZE_PX, three_planes
 from medssl.io.volume import Volume
+from medssl.library.pictures import SIZE_PX, three_planes
 from tests.curation.libraries import blobs
 
 

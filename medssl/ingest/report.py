@@ -1,0 +1,123 @@
+"""One self-contained HTML page of a library: what came in, what was refused and why, pictures."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import InputError
+from medssl.ingest.items import ItemResult
+from medssl.library.outcomes import FileOutcome
+from medssl.library.page import write_page
+from medssl.library.pictures import WINDOW_HU, side_by_side
+from medssl.library.volumes import read_middle_planes
+from medssl.runs.progress import track
+
+FILE = "ingest.html"
+MOST_PICTURES, MOST_LINES = 60, 200
+
+Row = Mapping[str, Any]
+
+_OUTCOMES = (("converted", "good"), ("skipped", "idle"), ("quarantined", "bad"))
+_COLUMNS = {
+    "modality": "Modality",
+    "intensity": "Unit of the values",
+    "body_part": "Body part",
+    "manufacturer": "Manufacturer",
+    "head_fov": "A face may be in it",
+}
+_INTENSITIES = {"hu": "HU", "suv": "SUV", "bqml": "Bq/ml", "arbitrary": "arbitrary units"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Files refused together, and why."""
+
+    code: str
+    sentence: str
+    files: int
+    file_key: str
+
+
+def write_report(
+    library: Path, outcomes: Sequence[FileOutcome], rows: Sequence[Row], items: Iterable[ItemResult]
+) -> None:
+    """Write ``ingest.html`` into ``library``.
+
+    Args:
+        library: the library's folder.
+        outcomes: one per file.
+        rows: of the catalog, one per volume.
+        items: what was converted together: the files of an item that were refused for one reason
+            make one line.
+    """
+    counts = Counter(str(row.outcome) for row in outcomes)
+    item_of = {row.file_key: item.key for item in items for row in item.files}
+    lines = _lines([row for row in outcomes if row.outcome == "quarantined"], item_of)
+    skipped = [row for row in outcomes if row.outcome == "skipped"]
+    volumes = sorted(rows, key=lambda row: str(row["volume_key"]))
+    write_page(
+        library / FILE,
+        "medssl.ingest",
+        files=len(outcomes),
+        outcomes=[(name, style, counts[name]) for name, style in _OUTCOMES],
+        volumes=len(volumes),
+        patients=len({row["patient_key"] for row in volumes}),
+        lines=lines[:MOST_LINES],
+        lines_left_out=max(len(lines) - MOST_LINES, 0),
+        skipped=_lines(skipped, {row.file_key: row.reason_code for row in skipped}),
+        tables=_tables(volumes),
+        shown=[_shown(library, row) for row in track(_spread(volumes), "Drawing pictures")],
+    )
+
+
+def _lines(refused: Iterable[FileOutcome], together: Mapping[str, str]) -> list[Line]:
+    """Return a line per group of ``together`` and reason, those of most files first."""
+    groups: dict[tuple[str, str], list[FileOutcome]] = {}
+    for row in sorted(refused, key=lambda row: row.file_key):
+        key = (together.get(row.file_key, row.file_key), row.reason_code)
+        groups.setdefault(key, []).append(row)
+    lines = [
+        Line(rows[0].reason_code, rows[0].reason, len(rows), rows[0].file_key)
+        for rows in groups.values()
+    ]
+    return sorted(lines, key=lambda line: (-line.files, line.code, line.file_key))
+
+
+def _tables(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, int]]]]:
+    counted = {
+        title: Counter(str(row[column]) or "not stated" for row in rows)
+        for column, title in _COLUMNS.items()
+    }
+    counted["Noticed"] = Counter(flag for row in rows for flag in row["flags"])
+    return [(title, _by_count(found)) for title, found in counted.items() if found]
+
+
+def _by_count(counted: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _spread(rows: Sequence[Row]) -> list[Row]:
+    """Return at most ``MOST_PICTURES`` rows, evenly chosen."""
+    most = MOST_PICTURES
+    return list(rows) if len(rows) <= most else [rows[n * len(rows) // most] for n in range(most)]
+
+
+def _shown(library: Path, row: Row) -> dict[str, Any]:
+    spacing_mm = tuple(float(row[f"spacing_{axis}_mm"]) for axis in "ijk")
+    window = WINDOW_HU if row["intensity"] == "hu" else (row["p01"], row["p99"])
+    try:
+        planes = read_middle_planes(library, row["volume_key"])
+        picture = side_by_side(planes, (spacing_mm[0], spacing_mm[1], spacing_mm[2]), window)
+    except InputError:  # a damaged file: the page says so in its place
+        picture = ""
+    return {
+        "volume_key": row["volume_key"],
+        "modality": row["modality"],
+        "shape": " x ".join(str(row[f"shape_{axis}"]) for axis in "ijk"),
+        "spacing": " x ".join(f"{mm:.3g}" for mm in spacing_mm),
+        "intensity": _INTENSITIES.get(row["intensity"], "unknown units"),
+        "flags": row["flags"],
+        "picture": picture,
+    }
