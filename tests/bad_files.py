@@ -2,7 +2,6 @@
 
 import gzip
 
-import nibabel as nib
 import numpy as np
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -71,17 +70,9 @@ def raw(content, name="file"):
 
 
 def nifti_bytes(array=None, affine=AFFINE, **header):
-    """Return an uncompressed NIfTI, with header fields set after everything else."""
+    """Return an uncompressed NIfTI; its voxels are right on ``AFFINE``, whatever ``affine``."""
     array = phantoms.phantom(AFFINE) if array is None else array
-    image = nib.Nifti1Image(array, affine)
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    content = bytearray(image.to_bytes())
-    head = nib.Nifti1Header(bytes(content[:348]), check=False)
-    for field, value in header.items():
-        head[field] = value
-    content[:348] = head.binaryblock
-    return bytes(content)
+    return phantoms.nifti_bytes(array, affine, **header)
 
 
 def nifti(array=None, affine=AFFINE, name="v.nii", **header):

@@ -1,6 +1,6 @@
 """What ingest costs beside dcm2niix and SimpleITK, on the same files in one run.
 
-    python pipelines/benchmarks/ingest_speed.py --out runs/ingest_speed.json
+    python -m pipelines.benchmarks.ingest_speed --out runs/ingest_speed.json
 
 Each reading is a process of its own, in turns, so that a busy machine slows all of them alike.
 Ours and SimpleITK's run one thread; none is pinned to a core, and dcm2niix -z y may pack with pigz
@@ -31,12 +31,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ct_series import realistic_ct, write_series
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from rich.console import Console
 from rich.table import Table
 
 from medssl.runs.environment import describe
+from pipelines.benchmarks.ct_series import realistic_ct, write_series
 
 SYNTAXES = {"JPEG-LS": JPEGLSLossless, "JPEG 2000": JPEG2000Lossless, "RLE": RLELossless}
 Reading = dict[str, float]
