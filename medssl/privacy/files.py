@@ -81,8 +81,10 @@ def read_header(path: Path, file_key: str, rules: FileRules) -> SliceHeader:
     try:
         header = read_headers(path, file_key, rules.pseudonymizer, rules.limits)[0]
     except RejectedFileError as error:
+        if error.code == "mosaic_unsupported":
+            raise refuse("needs_private_elements") from None
         raise (refuse(error.code) if error.code in REFUSED else error) from None
-    if header.defect == "mosaic_unsupported" or "MOSAIC" in header.image_type:
+    if "MOSAIC" in header.image_type:
         raise refuse("needs_private_elements")
     if header.defect is not None:
         raise RejectedFileError(header.defect, "Its pixels or its place cannot be read.")

@@ -76,7 +76,6 @@ def test_trouble_ends_in_the_table_with_its_reason(shipped, ingested, configure)
         ("dicom-series/ge_head_ct_tilt", "gantry_tilt", 28),
         ("dicom-cases/d2n/failing/gantrytilting", "gantry_tilt", 4),
         ("dicom-cases/d2n/failing/sliceincrement", "missing_slices", 4),
-        ("dicom-cases/nine-transfer-syntaxes", "mosaic_unsupported", 9),
         ("dicom-cases/ge-siemens-mr/20180918GE/mr_0004", "time_series", 150),
         ("dicom-cases/d2n/generic/rgb", "secondary_capture", 4),
     ],

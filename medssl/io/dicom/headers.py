@@ -2,17 +2,18 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom import Dataset
-from pydicom.uid import UID
 
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom import vocabulary as terms
+from medssl.io.dicom.accept import refuse_strangers
 from medssl.io.dicom.acquisition import acquisition_of
 from medssl.io.dicom.decoders import decodable
 from medssl.io.dicom.elements import (
@@ -22,9 +23,11 @@ from medssl.io.dicom.elements import (
     find_elements,
     little_endian,
 )
+from medssl.io.dicom.frames import frames_of, phase_of
+from medssl.io.dicom.mosaic import MOSAIC_TAGS, is_mosaic, says_mosaic
 from medssl.io.dicom.pet import pet_of
-from medssl.io.dicom.plain import plain_type
-from medssl.io.dicom.slices import PixelFormat, Plane, SliceHeader
+from medssl.io.dicom.pixel_format import pixel_format
+from medssl.io.dicom.slices import Plane, SliceHeader
 from medssl.io.dicom.stream import (
     bytes_left,
     has_preamble,
@@ -34,7 +37,6 @@ from medssl.io.dicom.stream import (
 )
 from medssl.io.dicom.values import (
     floats_of,
-    innermost,
     integer_of,
     optional_integer_of,
     text_of,
@@ -55,16 +57,18 @@ _IDENTITY_TAGS = [
 _TAGS = _IDENTITY_TAGS + terms.HEADER_TAGS + terms.ACQUISITION_TAGS + terms.PET_TAGS
 _PARSED_TAGS = [*_TAGS, *terms.PET_TIME_TAGS, *terms.PHILIPS_PET_TAGS]
 _WANTED = frozenset(map(little_endian, _TAGS))
+_IMAGE_TYPE = little_endian("ImageType")
 _OWN = tuple(map(little_endian, ["SOPInstanceUID", "ImagePositionPatient", "InstanceNumber"]))
 """What differs from slice to slice of a series."""
 _SHARED = tuple(sorted(_WANTED - set(_OWN)))
 _RIGHT_ANGLE_COSINE = 1e-2
+_MOST_FRAMES = 2**31
 
 
 def read_headers(
     path: Path, file_key: str, pseudonymizer: Pseudonymizer, limits: Limits
 ) -> list[SliceHeader]:
-    """Return the slices of one DICOM file: one, or one per frame.
+    """Return the slices of one DICOM file: one, or one per frame or tile.
 
     Damage that makes the slice unusable is noted in ``SliceHeader.defect``, so that the rest of
     its series is not taken for a complete volume.
@@ -75,26 +79,35 @@ def read_headers(
     with untrusted("damaged_header"), open_dicom(path, limits) as stream:
         inflated = isinstance(stream, io.BytesIO)
         elements = None if inflated else find_elements(stream, _WANTED)
-        if elements is not None:
+        if elements is not None and not says_mosaic(elements.values.get(_IMAGE_TYPE)):
             place = (path, file_key)
             return [
                 _slice_of_plain_file(elements, place, path.stat().st_size, pseudonymizer, limits)
             ]
-        stream.seek(0)
-        dataset = read_dataset(stream, _PARSED_TAGS, pixels=False)
-        _refuse_strangers(dataset, preamble=has_preamble(path))
+        dataset = _parsed(stream)
+        refuse_strangers(dataset, preamble=has_preamble(path))
         length = pixel_element_length(stream, dataset)
         announced = _announced_bytes(dataset)
         defect = _length_defect(announced, length, bytes_left(stream)) or _defect(dataset, limits)
         keys = _keys(dataset, pseudonymizer)
         slices = [
             _slice(layers, index, dataset, keys, pseudonymizer)
-            for index, layers in _frames(dataset)
+            for index, layers in frames_of(dataset)
         ]
         return [
             replace(header, path=path, file_key=file_key, defect=defect or header.defect)
             for header in slices
         ]
+
+
+def _parsed(stream: BinaryIO) -> Dataset:
+    """Return the elements that are read of a file; ``stream`` is left at its pixels."""
+    stream.seek(0)
+    dataset = read_dataset(stream, _PARSED_TAGS, pixels=False)
+    if is_mosaic(dataset):
+        stream.seek(0)
+        dataset = read_dataset(stream, [*_PARSED_TAGS, *MOSAIC_TAGS], pixels=False)
+    return dataset
 
 
 def _slice_of_plain_file(
@@ -145,39 +158,11 @@ def _shared(
 ) -> _Shared:
     dataset = as_dataset(elements, syntax)
     dataset.SOPInstanceUID, dataset.ImagePositionPatient = "0", [0, 0, 0]
-    _refuse_strangers(dataset, preamble=True)
+    refuse_strangers(dataset, preamble=True)
     keys = _keys(dataset, pseudonymizer)
-    ((index, layers),) = _frames(dataset)
+    ((index, layers),) = frames_of(dataset)
     header = _slice(layers, index, dataset, keys, pseudonymizer)
     return _Shared(header, _announced_bytes(dataset), _defect(dataset, limits))
-
-
-def _refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
-    """Reject what is not an image of one of the accepted modalities."""
-    sop_class = UID(
-        text_of(dataset, "SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
-    )
-    accepted = terms.IMAGE_CLASSES | terms.MULTIFRAME_CLASSES
-    image_type = set(words_of(dataset, "ImageType"))
-    if sop_class not in accepted and not preamble:
-        # pydicom, told to, reads any bytes as DICOM; without the preamble only this tells.
-        raise reject("not_dicom")
-    if not sop_class:
-        raise reject("damaged_header")
-    if sop_class == terms.DICOMDIR_CLASS:
-        raise reject("dicomdir")
-    if sop_class in terms.CAPTURE_CLASSES:
-        raise reject("secondary_capture")
-    if sop_class not in accepted or text_of(dataset, "Modality") not in terms.MODALITIES:
-        raise reject("unsupported_modality")
-    if text_of(dataset, "BurnedInAnnotation") == "YES" or image_type & terms.SCREEN_TYPES:
-        raise reject("burned_in_risk")
-    if image_type & terms.LOCALIZER_TYPES:
-        raise reject("localizer")
-    if image_type & terms.PROJECTION_TYPES:
-        raise reject("projection")
-    if integer_of([dataset], "SamplesPerPixel", 1) != 1:
-        raise reject("rgb")
 
 
 def _announced_bytes(dataset: Dataset) -> int:
@@ -201,7 +186,6 @@ def _defect(dataset: Dataset, limits: Limits) -> str | None:
     frames = integer_of([dataset], "NumberOfFrames", 1)
     groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])
     checks = {
-        "mosaic_unsupported": "MOSAIC" in words_of(dataset, "ImageType"),
         "multiframe_unsupported": frames != groups,
         "too_large": _announced_bytes(dataset) > limits.volume_bytes,
         "unsupported_transfer_syntax": not decodable(dataset.file_meta.TransferSyntaxUID),
@@ -227,25 +211,6 @@ def _keys(dataset: Dataset, pseudonymizer: Pseudonymizer) -> ScanKeys:
     )
 
 
-def _frames(dataset: Dataset) -> Iterator[tuple[int | None, list[Dataset]]]:
-    """Yield each frame with the places to look a value up, its own groups first."""
-    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if not own:
-        yield None, [dataset]
-        return
-    shared = [
-        macro
-        for groups in dataset.get("SharedFunctionalGroupsSequence") or []
-        for macro in _macros(groups)
-    ]
-    for index, groups in enumerate(own):
-        yield index, [*_macros(groups), *shared, dataset]
-
-
-def _macros(groups: Dataset) -> list[Dataset]:
-    return [element.value[0] for element in groups if element.VR == "SQ" and element.value]
-
-
 def _slice(
     layers: Sequence[Dataset],
     index: int | None,
@@ -265,13 +230,19 @@ def _slice(
         body_part=deidentify.body_part(text_of(dataset, "BodyPartExamined")),
         plane=plane,
         thickness_mm=_thickness_mm(layers),
-        pixels=_pixel_format(layers, dataset),
-        instance_number=optional_integer_of(layers, "InstanceNumber") if index is None else index,
-        phase=tuple(_phase(layers)),
+        pixels=pixel_format(layers, dataset),
+        instance_number=_number(dataset, index),
+        phase=tuple(phase_of(layers)),
         acquisition=acquisition_of(layers, dataset, pseudonymizer, keys.patient),
         pet=pet_of(dataset, enhanced=index is not None),
         defect=defect,
     )
+
+
+def _number(dataset: Dataset, index: int | None) -> int | None:
+    """Return the number of a slice in its series; frames of a later file come later."""
+    number = optional_integer_of([dataset], "InstanceNumber")
+    return number if index is None else (number or 0) * _MOST_FRAMES + index
 
 
 def _plane(layers: Sequence[Dataset]) -> tuple[Plane | None, str | None]:
@@ -300,50 +271,3 @@ def _plane(layers: Sequence[Dataset]) -> tuple[Plane | None, str | None]:
 def _thickness_mm(layers: Sequence[Dataset]) -> float | None:
     stated = floats_of(layers, "SliceThickness", 1)
     return stated[0] if stated and stated[0] > 0 else None
-
-
-def _pixel_format(layers: Sequence[Dataset], dataset: Dataset) -> PixelFormat:
-    allocated = integer_of(layers, "BitsAllocated")
-    signed = integer_of(layers, "PixelRepresentation") == 1
-    slope, intercept = (
-        floats_of(layers, "RescaleSlope", 1),
-        floats_of(layers, "RescaleIntercept", 1),
-    )
-    return PixelFormat(
-        rows=integer_of(layers, "Rows"),
-        columns=integer_of(layers, "Columns"),
-        bits=integer_of(layers, "BitsStored", allocated),
-        signed=signed,
-        syntax=dataset.file_meta.TransferSyntaxUID.name,
-        slope=slope[0] if slope else None,
-        intercept=intercept[0] if intercept else None,
-        rescale_type=text_of(innermost(layers, "RescaleType"), "RescaleType").upper(),
-        padding=_padding(dataset, allocated, signed=signed),
-        inverted=text_of(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        plain=plain_type(dataset),
-    )
-
-
-def _padding(dataset: Dataset, bits: int, *, signed: bool) -> tuple[int, int] | None:
-    value = optional_integer_of([dataset], "PixelPaddingValue")
-    if value is None:
-        return None
-    other = integer_of([dataset], "PixelPaddingRangeLimit", value)
-    low, high = sorted(_as_stored(number, bits, signed=signed) for number in (value, other))
-    return low, high
-
-
-def _as_stored(number: int, bits: int, *, signed: bool) -> int:
-    """Read a padding value written in the wrong one of US and SS: 63536 is -2000 when signed."""
-    wrapped = number % (1 << bits)
-    return wrapped - (1 << bits) if signed and wrapped >= 1 << (bits - 1) else wrapped
-
-
-def _phase(layers: Sequence[Dataset]) -> Iterator[tuple[str, float | str]]:
-    for label, keywords in terms.PHASE_TAGS.items():
-        for keyword in keywords:
-            number = floats_of(layers, keyword, 1)
-            text = text_of(innermost(layers, keyword), keyword)
-            if number or text:
-                yield label, number[0] if number else text
-                break

@@ -16,6 +16,7 @@ from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.codestream import announced_size, is_complete
 from medssl.io.dicom.decoders import decode
 from medssl.io.dicom.meaning import meaning
+from medssl.io.dicom.mosaic import cut
 from medssl.io.dicom.plain import read_plain
 from medssl.io.dicom.slices import PixelFormat, SliceHeader
 from medssl.io.dicom.stream import open_dicom, read_dataset
@@ -121,10 +122,13 @@ def digester(limits: Limits) -> Callable[[SliceHeader], str]:
     """
 
     @cache
-    def digests_of(path: Path) -> list[str]:
-        return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in _frames(path, limits)]
+    def digests_of(path: Path, across: int) -> list[str]:
+        frames = _frames(path, across, limits)
+        return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames]
 
-    return lambda header: digests_of(header.path)[header.frame_index or 0]
+    return lambda header: digests_of(header.path, header.pixels.tiles_across)[
+        header.frame_index or 0
+    ]
 
 
 def _reader(limits: Limits) -> Callable[[SliceHeader], StoredPixels]:
@@ -134,8 +138,8 @@ def _reader(limits: Limits) -> Callable[[SliceHeader], StoredPixels]:
     """
 
     @lru_cache(maxsize=1)
-    def frames_of(path: Path) -> VoxelArray:
-        return _frames(path, limits)
+    def frames_of(path: Path, across: int) -> VoxelArray:
+        return _frames(path, across, limits)
 
     @lru_cache(maxsize=1)
     def room(dtype: str, rows: int, columns: int) -> VoxelArray:
@@ -147,7 +151,7 @@ def _reader(limits: Limits) -> Callable[[SliceHeader], StoredPixels]:
             stored = room(pixels.plain, pixels.rows, pixels.columns)
             if read_plain(header, stored):
                 return StoredPixels(stored)
-        frames = frames_of(header.path)
+        frames = frames_of(header.path, pixels.tiles_across)
         if frames.shape[1:] != (pixels.rows, pixels.columns):
             raise reject("undecodable_pixels")
         return StoredPixels(frames[header.frame_index or 0])
@@ -155,9 +159,10 @@ def _reader(limits: Limits) -> Callable[[SliceHeader], StoredPixels]:
     return read
 
 
-def _frames(path: Path, limits: Limits) -> VoxelArray:
+def _frames(path: Path, across: int, limits: Limits) -> VoxelArray:
     """Return the stored values of a file, (frames, rows, columns), sign and unused bits resolved.
 
+    The tiles of a mosaic, ``across`` side by side, are its frames.
     In native byte order: a copy of a slice has the same bytes, however it was encoded.
     """
     with untrusted("undecodable_pixels"), open_dicom(path, limits) as stream:
@@ -165,7 +170,8 @@ def _frames(path: Path, limits: Limits) -> VoxelArray:
         _refuse_damaged_stream(dataset)
         array = decode(dataset)
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return native.reshape(-1, *array.shape[-2:])
+        frames = native.reshape(-1, *array.shape[-2:])
+        return frames if across == 1 else cut(frames[0], across)
 
 
 def _refuse_damaged_stream(dataset: Dataset) -> None:

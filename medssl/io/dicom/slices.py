@@ -61,17 +61,19 @@ class PixelFormat:
     plain: str = ""
     """NumPy's name of the type in which the pixels lie in the file, where they lie there as they
     are; "" where only a decoder can tell."""
+    tiles_across: int = 1
+    """How many slices stand side by side in the file's one image: more than 1 in a mosaic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SliceHeader:
-    """One slice: a classic DICOM file, or one frame of a multi-frame file."""
+    """One slice: a classic DICOM file, one frame of a multi-frame file, or one tile of a mosaic."""
 
     path: Path
     file_key: str
     """Pseudonym of the file."""
     frame_index: int | None
-    """Which frame of the file, None for a file of one slice."""
+    """Which frame, or tile, of the file; None for a file of one slice."""
     keys: ScanKeys
     modality: str
     image_type: tuple[str, ...]
