@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _COLUMNS = {
     "manufacturer": "Manufacturer",
     "head_fov": "A face may be in it",
 }
+_KINDS = ("source_format", "modality", "body_part", "manufacturer", "regularized")
 _INTENSITIES = {"hu": "HU", "suv": "SUV", "bqml": "Bq/ml", "arbitrary": "arbitrary units"}
 
 
@@ -68,7 +70,7 @@ def write_report(
         lines_left_out=max(len(lines) - MOST_LINES, 0),
         skipped=_lines(skipped, {row.file_key: row.reason_code for row in skipped}),
         tables=_tables(volumes),
-        shown=[_shown(library, row) for row in track(_spread(volumes), "Drawing pictures")],
+        shown=[_shown(library, row) for row in track(_varied(volumes), "Drawing pictures")],
     )
 
 
@@ -98,10 +100,14 @@ def _by_count(counted: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _spread(rows: Sequence[Row]) -> list[Row]:
-    """Return at most ``MOST_PICTURES`` rows, evenly chosen."""
-    most = MOST_PICTURES
-    return list(rows) if len(rows) <= most else [rows[n * len(rows) // most] for n in range(most)]
+def _varied(rows: Sequence[Row]) -> list[Row]:
+    """Return at most ``MOST_PICTURES`` rows, in turn from every kind of scan there is."""
+    kinds: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(tuple(str(row[column]) for column in _KINDS), []).append(row)
+    turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
+    chosen = [row for turn in turns for row in turn if row is not None][:MOST_PICTURES]
+    return sorted(chosen, key=lambda row: [str(row[column]) for column in (*_KINDS, "volume_key")])
 
 
 def _shown(library: Path, row: Row) -> dict[str, Any]:

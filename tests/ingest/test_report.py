@@ -53,7 +53,7 @@ def test_the_page_runs_and_fetches_nothing(result):
     assert "Phantom^Analytic" not in page
 
 
-def test_many_volumes_are_thinned_evenly_and_the_page_says_so(result, monkeypatch):
+def test_many_volumes_are_thinned_and_the_page_says_so(result, monkeypatch):
     monkeypatch.setattr(report, "MOST_PICTURES", 1)
     rows = read_catalog(result.folder).to_dict(orient="records")
     report.write_report(result.folder, [], rows, [])
