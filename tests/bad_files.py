@@ -7,6 +7,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
     UID,
+    EnhancedCTImageStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
     generate_uid,
@@ -196,6 +197,13 @@ def _plain_multiframe(folder):
     phantoms.save([ds], folder)
 
 
+def _frames_of_one_place(folder):
+    files = slices()
+    for ds in files[1:]:
+        ds.ImagePositionPatient = files[0].ImagePositionPatient
+    phantoms.save([phantoms.enhanced(files, EnhancedCTImageStorage)], folder)
+
+
 def _garbage_rle(folder):
     def spoil(ds, k):
         ds.compress(RLELossless)
@@ -293,7 +301,8 @@ DICOM = {
     "gantry_tilt": _tilted,
     "positions_off_line": _stray,
     "mosaic_unsupported": edited(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]),
-    "multiframe_unsupported": _plain_multiframe,
+    "frames_undescribed": _plain_multiframe,
+    "multiframe_unsupported": _frames_of_one_place,
     "ct_no_rescale": lambda folder: series(folder, edit=_offset_ct),
 }
 

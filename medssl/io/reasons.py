@@ -147,6 +147,10 @@ REASONS: dict[str, Reason] = {
         "The slices do not lie on one line: they stray up to {stray_mm:.3g} mm."
     ),
     "mosaic_unsupported": Reason("A Siemens mosaic: many slices tiled in one image."),
+    "frames_undescribed": Reason(
+        "A multi-frame image that does not describe every one of its frames, so that nobody can "
+        "tell where they lie."
+    ),
     "multiframe_unsupported": Reason(
         "An enhanced multi-frame image whose frames do not form one simple stack."
     ),

@@ -6,7 +6,9 @@ from pydicom import Dataset
 
 from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.mosaic import is_mosaic, tiles_of
-from medssl.io.dicom.values import floats_of, innermost, text_of
+from medssl.io.dicom.values import floats_of, innermost, text_of, value_of
+
+_GRADIENT = "DiffusionGradientDirectionSequence"
 
 
 def frames_of(dataset: Dataset) -> Iterator[tuple[int | None, list[Dataset]]]:
@@ -33,7 +35,9 @@ def frames_of(dataset: Dataset) -> Iterator[tuple[int | None, list[Dataset]]]:
 
 
 def _macros(groups: Dataset) -> list[Dataset]:
-    return [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    """Return the macros of a frame; the gradient's direction lies one level deeper."""
+    macros = [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    return macros + [macro[_GRADIENT][0] for macro in macros if macro.get(_GRADIENT)]
 
 
 def phase_of(layers: Sequence[Dataset]) -> Iterator[tuple[str, float | str]]:
@@ -45,3 +49,11 @@ def phase_of(layers: Sequence[Dataset]) -> Iterator[tuple[str, float | str]]:
             if number or text:
                 yield label, number[0] if number else text
                 break
+    yield from zip(terms.DIMENSION_LABELS, _dimensions(layers), strict=False)
+
+
+def _dimensions(layers: Sequence[Dataset]) -> list[float]:
+    """Return the numbers of a frame along the dimensions of its file."""
+    values = value_of(layers, "DimensionIndexValues")
+    several = [values] if isinstance(values, int) else values or []
+    return [float(value) for value in several]

@@ -186,7 +186,7 @@ def _defect(dataset: Dataset, limits: Limits) -> str | None:
     frames = integer_of([dataset], "NumberOfFrames", 1)
     groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or [dataset])
     checks = {
-        "multiframe_unsupported": frames != groups,
+        "frames_undescribed": frames != groups,
         "too_large": _announced_bytes(dataset) > limits.volume_bytes,
         "unsupported_transfer_syntax": not decodable(dataset.file_meta.TransferSyntaxUID),
     }

@@ -43,6 +43,8 @@ def meaning(slices: Sequence[SliceHeader], array_KJI: VoxelArray) -> Meaning:
     flags = []
     if any(header.pixels.slope == 0 for header in slices):
         flags.append("rescale_slope_zero")
+    if any(header.pixels.real_world for header in slices):
+        flags.append("real_world_values")
     if any(header.pixels.inverted for header in slices):
         flags.append("monochrome1")
     match slices[0].modality:

@@ -9,11 +9,11 @@ import numpy as np
 
 from medssl.io.dicom.series import Part, Slices
 from medssl.io.dicom.slices import SliceHeader
-from medssl.io.dicom.vocabulary import PHASE_TAGS
+from medssl.io.dicom.vocabulary import DIMENSION_LABELS, PHASE_TAGS
 from medssl.io.reasons import reject
 
 _TOLERANCE = {"echo_ms": 0.1, "pixel_mm": 1e-4}
-_LABELS = ("pixel_mm", *PHASE_TAGS)
+_LABELS = ("pixel_mm", *PHASE_TAGS, *DIMENSION_LABELS)
 _VOLUME_LABELS = ("echo_ms", "b_value", "time_point", "gradient")
 """Labels that name a volume: what is incomplete under one is set aside, the others stay."""
 

@@ -125,6 +125,7 @@ def _kind(header: SliceHeader) -> Kind:
         ("matrix", (header.pixels.columns, header.pixels.rows)),
         ("kernel", phase.get("kernel", "")),
         ("component", phase.get("component", "")),
+        ("stack", phase.get("stack", "")),
     )
 
 

@@ -61,6 +61,8 @@ class PixelFormat:
     plain: str = ""
     """NumPy's name of the type in which the pixels lie in the file, where they lie there as they
     are; "" where only a decoder can tell."""
+    real_world: bool = False
+    """Slope and intercept are those of a real world value mapping: the header has no others."""
     tiles_across: int = 1
     """How many slices stand side by side in the file's one image: more than 1 in a mosaic."""
 

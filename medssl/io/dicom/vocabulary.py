@@ -116,12 +116,19 @@ PHASE_TAGS = {
     "b_value": ("DiffusionBValue",),
     "gradient": ("DiffusionGradientOrientation",),
     "time_point": ("TemporalPositionIndex", "TemporalPositionIdentifier"),
+    "inversion_ms": ("InversionTimes", "InversionTime"),
     "trigger_ms": ("NominalCardiacTriggerDelayTime", "TriggerTime"),
     "component": ("ComplexImageComponent",),
     "kernel": ("ConvolutionKernel",),
-    "acquisition": ("AcquisitionNumber",),
+    "frame_type": ("FrameType",),
+    "stack": ("StackID",),
+    "acquisition": ("AcquisitionNumber", "FrameAcquisitionNumber"),
 }
 """What may tell two images of one place apart, the likeliest first."""
+
+DIMENSION_LABELS = tuple(f"dimension_{number}" for number in range(1, 9))
+"""What numbers the frames of an enhanced image (DimensionIndexValues), one label for each number:
+the last resort, where nothing says what the numbers count."""
 
 PIXEL_TAGS = [
     "SamplesPerPixel",

@@ -166,7 +166,7 @@ def test_a_frame_without_its_place_is_never_dropped_in_silence(frames, tmp_path)
     ds.NumberOfFrames = frames
     ds.PixelData = bytes(ds.Rows * ds.Columns * 2 * frames)
     phantoms.save([ds], tmp_path)
-    assert outcomes(tmp_path) == ([], {"multiframe_unsupported": 5})
+    assert outcomes(tmp_path) == ([], {"frames_undescribed": 5})
 
 
 def test_two_copies_of_an_enhanced_file_are_decoded_once_each(tmp_path, monkeypatch):
