@@ -1,6 +1,6 @@
 """From the slices of a study to groups that may be stacked: what must not be mixed is split."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ _COMPONENTS = frozenset({"MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED"})
 Key = TypeVar("Key", bound=Hashable)
 Slices = list[SliceHeader]
 Facts = tuple[str, ...]
+Matrix = tuple[int, int]
 Kind = tuple[tuple[str, Any], ...]
 
 
@@ -51,7 +52,9 @@ def split_by_kind(series: Sequence[SliceHeader]) -> list[Part]:
     patients = {header.keys.patient for header in series}
     if len(patients) > 1:
         raise reject("patient_conflict", patients=len(patients))
-    alike = grouped(sorted(series, key=by_identity), _kind)
+    ordered = sorted(series, key=by_identity)
+    usual = _usual_matrix(ordered)
+    alike = grouped(ordered, lambda header: _kind(header, usual))
     parts: list[Part] = []
     for kind, group in alike.items():
         facts = _differences(kind, list(alike))
@@ -78,7 +81,13 @@ def renumbered(series: Mapping[str, Slices], least: int) -> list[list[str]]:
     single = [headers[0] for headers in series.values() if len(headers) == 1]
     usable = sorted((h for h in single if h.plane and not h.defect), key=by_identity)
     alike = grouped(
-        usable, lambda h: (h.keys.patient, h.keys.frame, h.plane and h.plane.spacing_mm, _kind(h))
+        usable,
+        lambda h: (
+            h.keys.patient,
+            h.keys.frame,
+            h.plane and h.plane.spacing_mm,
+            _kind(h, _matrix(h)),
+        ),
     )
     stacks = [stack for group in alike.values() for stack in _by_orientation(group)]
     return [
@@ -114,15 +123,29 @@ def grouped(slices: Iterable[SliceHeader], key: Callable[[SliceHeader], Key]) ->
     return dict(groups)
 
 
-def _kind(header: SliceHeader) -> Kind:
-    """Return what all slices of a stack share, as (fact, value)."""
+def _matrix(header: SliceHeader) -> Matrix:
+    return header.pixels.columns, header.pixels.rows
+
+
+def _usual_matrix(series: Sequence[SliceHeader]) -> Matrix:
+    """Return the matrix of most slices."""
+    return Counter(map(_matrix, series)).most_common(1)[0][0]
+
+
+def _kind(header: SliceHeader, usual: Matrix) -> Kind:
+    """Return what all slices of a stack share, as (fact, value).
+
+    A slice whose pixels contradict its matrix is taken to be of the ``usual`` one: by itself it
+    would leave the rest to be taken for a complete volume.
+    """
     phase = dict(header.phase)
+    believed = header.defect not in ("pixel_length_mismatch", "too_large")
     return (
         ("study", header.keys.study),
         ("modality", header.modality),
         ("frames", "several" if header.frame_index is not None else "one"),
         ("image_type", header.image_type),
-        ("matrix", (header.pixels.columns, header.pixels.rows)),
+        ("matrix", _matrix(header) if believed else usual),
         ("kernel", phase.get("kernel", "")),
         ("component", phase.get("component", "")),
         ("stack", phase.get("stack", "")),

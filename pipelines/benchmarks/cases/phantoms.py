@@ -194,7 +194,8 @@ def nifti_bytes(
 ) -> bytes:
     """Return an uncompressed NIfTI, with header fields set after everything else."""
     affine = affine_ras() if affine is None else affine
-    image = nib.Nifti1Image(phantom(affine) if array_IJK is None else array_IJK, affine)
+    voxels = phantom(affine) if array_IJK is None else array_IJK
+    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)
     content = bytearray(image.to_bytes())
