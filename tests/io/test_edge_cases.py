@@ -1,188 +1,97 @@
-"""The specification's table of edge cases, row by row: what one DICOM series becomes."""
+"""The specification's table of edge cases, row by row: what ingest makes of each."""
 
-from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+import shutil
 
 import numpy as np
 import pytest
-from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
-from pydicom.valuerep import format_number_as_ds
 
-from medssl.errors import RejectedFileError
-from medssl.io.deidentify import Pseudonymizer
-from medssl.io.dicom.headers import read_headers
-from medssl.io.dicom.read import DicomVolume, read_series
-from medssl.io.limits import IrregularPolicy, Limits
-from tests.phantoms import affine_ras, dicom_slices, phantom, save, value_error
+from pipelines.benchmarks.cases import CASES, ours
+from pipelines.benchmarks.cases.case import Expected
+from pipelines.benchmarks.cases.judge import Made, fault, matched
+from pipelines.benchmarks.cases.phantoms import affine_ras, phantom
 
-SHAPE = (7, 6, 12)
-AXIAL = affine_ras()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: how a plain series is altered, and what must become of its slices."""
-
-    name: str
-    alter: Any
-    volumes: int = 1
-    refused: tuple[tuple[str, int], ...] = ()
-    flags: tuple[str, ...] = ()
-    regularized: tuple[str, ...] = ()
+BY_ROW = {case.row: case for case in CASES}
+IN_SPECIFICATION = [
+    *(1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 41, 12, 13, 14, 15, 16, 17, 71, 85, 18, 60, 70, 19, 20),
+    *(21, 22, 23, 24, 25, 26, 82, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 42),
+    *(43, 44, 45, 46, 50, 51, 52, 53, 54, 55, 56, 57, 80, 81, 83, 84, 87, 88, 89, 93, 95),
+]
+ORDERLESS = ["3", "14", "16", "19", "20", "38", "39", "60", "95b"]
 
 
-def each(edit):
-    """Alter every slice by itself."""
-
-    def alter(slices):
-        for index, ds in enumerate(slices):
-            edit(ds, index)
-        return slices
-
-    return alter
+def case_of(case):
+    skip = pytest.mark.skipif(bool(case.absent), reason=case.absent)
+    return pytest.param(case, id=case.name, marks=skip)
 
 
-def value(keyword, of):
-    """Give ``keyword`` the value ``of(index)``."""
-    return each(lambda ds, index: setattr(ds, keyword, of(index)))
+@pytest.mark.parametrize("case", [case_of(case) for case in CASES])
+def test_row(case, tmp_path):
+    case.build(tmp_path / "scan")
+    assert ours.faults(case, ours.run(case, tmp_path / "scan", tmp_path)) == []
 
 
-def without(keyword):
-    """Leave one attribute out of every slice."""
-    return each(lambda ds, index: delattr(ds, keyword))
+def test_every_row_of_the_specification_is_there():
+    assert {str(row) for row in IN_SPECIFICATION} <= BY_ROW.keys()
+    assert {f"R{n}" for n in range(1, 6)} <= BY_ROW.keys()
+    assert len(BY_ROW) == len(CASES)
+
+
+def shuffled(source, target):
+    """Copy the files under other names, in another order."""
+    target.mkdir()
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for number in np.random.default_rng(1).permutation(len(files)):
+        shutil.copy(files[number], target / f"renamed {len(files) - number:03d}.bin")
+
+
+def linked(source, target):
+    target.symlink_to(source, target_is_directory=True)
+
+
+@pytest.mark.parametrize("row", ORDERLESS)
+def test_names_order_and_links_change_nothing(row, tmp_path):
+    case, source = BY_ROW[row], tmp_path / "scan"
+    case.build(source)
+    first = ours.run(case, source, tmp_path / "first")
+    repeated = ours.run(case, source, tmp_path / "first")
+    shuffled(source, tmp_path / "shuffled")
+    linked(source, tmp_path / "linked")
+    for other in (
+        repeated,
+        ours.run(case, tmp_path / "shuffled", tmp_path / "second"),
+        ours.run(case, tmp_path / "linked", tmp_path / "third"),
+    ):
+        assert other.digests == first.digests
+        assert other.others == first.others
+
+
+def plain(array=None, affine=None):
+    affine = affine_ras() if affine is None else affine
+    return Made(phantom(affine, Expected().shape) if array is None else array, affine)
 
 
 def moved(axis, by_mm):
-    """Move each slice; its voxels keep the values of where it stood."""
-
-    def edit(ds, index):
-        position = [float(v) for v in ds.ImagePositionPatient]
-        position[axis] += by_mm(index)
-        ds.ImagePositionPatient = [format_number_as_ds(v) for v in position]
-
-    return each(edit)
+    affine = affine_ras()
+    affine[axis, 3] += by_mm
+    return affine
 
 
-def copied(*, new_uid, other_pixels=False):
-    """Add a second copy of slice 5."""
-
-    def alter(slices):
-        [again] = dicom_slices(phantom(AXIAL, SHAPE), AXIAL)[5:6]
-        again.StudyInstanceUID = slices[0].StudyInstanceUID
-        again.SeriesInstanceUID = slices[0].SeriesInstanceUID
-        again.FrameOfReferenceUID = slices[0].FrameOfReferenceUID
-        again.SOPInstanceUID = generate_uid() if new_uid else slices[5].SOPInstanceUID
-        if other_pixels:
-            again.PixelData = again.PixelData[::-1]
-        return [*slices, again]
-
-    return alter
-
-
-def _localizer(slices):
-    slices[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    return slices
+@pytest.mark.parametrize(
+    "made",
+    [
+        plain(np.flip(plain().array_IJK, 2)),
+        plain(plain().array_IJK, moved(2, 1.5)),
+        plain(plain().array_IJK[:, :, :-1]),
+        plain(plain().array_IJK + 1),
+        plain(np.zeros(Expected().shape)),
+        plain(affine=moved(0, 500)),
+    ],
+    ids=["flipped", "half a slice off", "a slice short", "1 HU off", "empty", "elsewhere"],
+)
+def test_a_wrong_volume_is_found_wrong(made):
+    assert fault(plain(), Expected()) == ""
+    assert fault(made, Expected()) != ""
 
 
-def _capture(slices):
-    slices[0].SOPClassUID = SecondaryCaptureImageStorage
-    return slices
-
-
-def outcomes(folder, limits):
-    """Return volumes, and reason codes with the number of files; headers may be refused too."""
-    pseudonymizer, headers, volumes, codes = Pseudonymizer.ephemeral(), [], [], Counter()
-    for path in sorted(folder.iterdir()):
-        try:
-            headers += read_headers(path, path.name, pseudonymizer, limits)
-        except RejectedFileError as error:
-            codes[error.code] += 1
-    for item in read_series(headers, limits):
-        if isinstance(item, DicomVolume):
-            volumes.append(item)
-        else:
-            codes[item.error.code] += len(item.slices)
-    return volumes, dict(codes)
-
-
-ROWS = [
-    Row("1-reversed InstanceNumber", value("InstanceNumber", lambda k: 12 - k)),
-    Row("3-random InstanceNumber", value("InstanceNumber", lambda k: k * 7 % 12 + 1)),
-    Row("4-no InstanceNumber", without("InstanceNumber")),
-    Row("13-one missing slice", lambda s: s[:5] + s[6:], 0, (("missing_slices", 11),)),
-    Row("14-duplicate, new UID", copied(new_uid=True), 1, (("duplicate_slice", 1),)),
-    Row("15-duplicate, same UID", copied(new_uid=False), 1, (("duplicate_slice", 1),)),
-    Row("19-localizer in the series", _localizer, 1, (("localizer", 1),)),
-    Row("23-secondary capture", _capture, 1, (("secondary_capture", 1),)),
-    Row("26-no position", without("ImagePositionPatient"), 0, (("no_geometry", 12),)),
-    Row("82-no orientation", without("ImageOrientationPatient"), 0, (("no_geometry", 12),)),
-    Row(
-        "27-PixelSpacing 0", value("PixelSpacing", lambda k: [0, 0]), 0, (("no_pixel_spacing", 12),)
-    ),
-    Row("28-no PixelSpacing", without("PixelSpacing"), 0, (("no_pixel_spacing", 12),)),
-    Row("32-single slice", lambda s: s[:1], 0, (("too_few_slices", 1),)),
-    Row("33-thickness is not spacing", value("SliceThickness", lambda k: 9)),
-    Row("34-position jitter", moved(0, lambda k: 4e-6 * (-1) ** k)),
-    Row(
-        "39-one UID, other pixels",
-        copied(new_uid=False, other_pixels=True),
-        0,
-        (("sop_uid_conflict", 13),),
-    ),
-    Row(
-        "43-derived",
-        value("ImageType", lambda k: ["DERIVED", "SECONDARY", "MPR"]),
-        flags=("derived",),
-    ),
-    Row("81-no frame of reference", without("FrameOfReferenceUID")),
-    Row(
-        "83-two frames of reference",
-        value("FrameOfReferenceUID", lambda k: f"1.2.{3 + k // 6}"),
-        0,
-        (("frame_of_reference_varies", 12),),
-    ),
-    Row("89-TE jitter", value("EchoTime", lambda k: 20 + 0.01 * (k % 2))),
-    Row("93-StudyTime varies", value("StudyTime", lambda k: f"1200{k:02d}")),
-    Row(
-        "95-two patients",
-        value("PatientID", lambda k: f"P-{k // 6}"),
-        0,
-        (("patient_conflict", 12),),
-    ),
-]
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_row(row, tmp_path):
-    slices = row.alter(dicom_slices(phantom(AXIAL, SHAPE), AXIAL))
-    files = len(save(slices, tmp_path))
-    volumes, refused = outcomes(tmp_path, Limits())
-    assert refused == dict(row.refused)
-    assert len(volumes) == row.volumes
-    assert sum(len(v.slices) for v in volumes) + sum(refused.values()) == files
-    for made in volumes:
-        assert value_error(made.volume.array_IJK, made.volume.affine_ras) <= 1
-        assert made.volume.regularized == row.regularized
-        assert set(row.flags) <= set(made.flags)
-
-
-def test_row_24_one_slice_truncated(tmp_path):
-    paths = save(dicom_slices(phantom(AXIAL, SHAPE), AXIAL), tmp_path)
-    paths[4].write_bytes(paths[4].read_bytes()[:-30])
-    assert outcomes(tmp_path, Limits()) == ([], {"truncated_pixel_data": 12})
-
-
-def test_row_13_filled(tmp_path):
-    slices = dicom_slices(phantom(AXIAL, SHAPE), AXIAL)
-    save(slices[:5] + slices[6:], tmp_path)
-    [made], refused = outcomes(tmp_path, Limits(policy=IrregularPolicy(fill_missing=1)))
-    assert refused == {}
-    assert made.volume.regularized == ("filled",)
-    assert [source.filled for source in made.volume.slices].count(True) == 1
-    assert value_error(made.volume.array_IJK, made.volume.affine_ras) <= 1
-
-
-def test_a_row_judged_wrong_would_fail():
-    voxels = phantom(AXIAL, SHAPE)
-    assert value_error(np.flip(voxels, 2), AXIAL) > 1
+def test_one_volume_does_not_count_for_two():
+    assert matched([plain()], [Expected(), Expected()], lenient=False) == ["", "nothing came out"]

@@ -133,7 +133,7 @@ def at_places(places_mm: list[float]) -> Build:
     def build(folder: Path) -> object:
         affine = AXIAL.copy()
         affine[2, 2] = 1.0
-        slices = []
+        slices: Slices = []
         for number, place in enumerate(places_mm):
             here = affine.copy()
             here[2, 3] += place
@@ -159,5 +159,3 @@ def in_pixels(slices: Slices, change: Callable[[Array, int], Array]) -> Slices:
 def stored_as(change: Callable[[Array, int], Array], **of: Any) -> Alter:
     """Replace pixels and, with them, attributes."""
     return both(lambda slices: in_pixels(slices, change), values(**of))
-
-

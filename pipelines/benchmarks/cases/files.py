@@ -4,12 +4,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from pydicom import uid
-from pydicom.fileset import FileSet
+from pydicom import Dataset, uid
+from pydicom.dataset import FileMetaDataset
 
 from pipelines.benchmarks.cases.alter import Slices, same_series, series
 from pipelines.benchmarks.cases.case import AXIAL, SHAPE, Case, converts, skipped
-from pipelines.benchmarks.cases.phantoms import dicom_slices, phantom, save
+from pipelines.benchmarks.cases.phantoms import dicom_slices, phantom
 
 _STRANGERS = {
     "US": uid.UltrasoundImageStorage,
@@ -68,31 +68,49 @@ def _strays(folder: Path) -> None:
 
 def _zipped(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as plain, zipfile.ZipFile(folder / "scan.zip", "w") as archive:
+    with (
+        tempfile.TemporaryDirectory() as plain,
+        zipfile.ZipFile(folder / "scan.zip", "w") as archive,
+    ):
         series()(Path(plain))
         for path in sorted(Path(plain).iterdir()):
             archive.write(path, path.name, zipfile.ZIP_DEFLATED)
 
 
 def _file_set(folder: Path) -> None:
-    """A folder as on a CD, whose index still lists a file that is gone."""
-    with tempfile.TemporaryDirectory() as name:
-        slices = dicom_slices(phantom(AXIAL, (*SHAPE[:2], SHAPE[2] + 1)), AXIAL)
-        for ds in slices:
-            ds.StudyDate, ds.StudyTime, ds.StudyID, ds.SeriesNumber = "20200101", "120000", "1", 1
-        listed = FileSet()
-        for path in save(slices, Path(name)):
-            listed.add(path)
-        listed.write(folder)
-        last = max(listed, key=lambda instance: int(instance.InstanceNumber))
-        Path(last.path).unlink()
+    """A folder as on a CD, whose index lists one file, which is gone."""
+    series()(folder)
+    record = Dataset()
+    record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", ["IMAGES", "GONE"]
+    record.ReferencedSOPClassUIDInFile = uid.CTImageStorage
+    index = Dataset()
+    index.file_meta = FileMetaDataset()
+    index.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    index.file_meta.MediaStorageSOPClassUID = uid.MediaStorageDirectoryStorage
+    index.file_meta.MediaStorageSOPInstanceUID = uid.generate_uid()
+    index.FileSetID, index.DirectoryRecordSequence = "CD", [record]
+    index.save_as(folder / "DICOMDIR", enforce_file_format=True)
 
 
 CASES = [
-    Case("23", "screenshot beside CT", series(_screenshot), converts(others=skipped("secondary_capture"))),
+    Case(
+        "23",
+        "screenshot beside CT",
+        series(_screenshot),
+        converts(others=skipped("secondary_capture")),
+    ),
     Case("25", "files that are no DICOM", _strays, converts(others=skipped("not_dicom", 5))),
     Case("42", "zip archive", _zipped, converts()),
-    Case("K1", "other kinds of DICOM in the series", series(_strangers),
-         converts(others=skipped("unsupported_modality", len(_STRANGERS) - 1) | skipped("secondary_capture"))),
-    Case("K2", "DICOMDIR that lists a missing file", _file_set, converts(others=skipped("dicomdir"))),
+    Case(
+        "K1",
+        "other kinds of DICOM in the series",
+        series(_strangers),
+        converts(
+            others=skipped("unsupported_modality", len(_STRANGERS) - 1)
+            | skipped("secondary_capture")
+        ),
+    ),
+    Case(
+        "K2", "DICOMDIR that lists a missing file", _file_set, converts(others=skipped("dicomdir"))
+    ),
 ]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import gdcm
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -19,6 +20,7 @@ from pydicom.uid import (
 
 from pipelines.benchmarks.cases.alter import (
     Alter,
+    Build,
     Slices,
     both,
     each,
@@ -78,12 +80,16 @@ def _slopes(slope: float, step: float) -> Alter:
 
 
 def _pet(slices: Slices) -> Slices:
-    slices = values(SOPClassUID=PositronEmissionTomographyImageStorage, Modality="PT", Units="CNTS")(slices)
+    slices = values(
+        SOPClassUID=PositronEmissionTomographyImageStorage, Modality="PT", Units="CNTS"
+    )(slices)
     return _slopes(0.7, 0.05)(slices)
 
 
 def _garbage(stored: Array, k: int) -> Array:
-    return np.asarray((stored.astype(np.uint16) & 0x0FFF) | (((k % 15) + 1) << 12)).astype(np.uint16)
+    return np.asarray((stored.astype(np.uint16) & 0x0FFF) | (((k % 15) + 1) << 12)).astype(
+        np.uint16
+    )
 
 
 def _sign_varies(stored: Array, k: int) -> Array:
@@ -116,11 +122,11 @@ def _with_air(stored: Array, _: int) -> Array:
     return new
 
 
-def _packed(syntax: str) -> Alter:
+def _packed(syntax: UID) -> Alter:
     return each(lambda ds, _: ds.compress(syntax))
 
 
-def _saved_as(syntax: str) -> object:
+def _saved_as(syntax: UID) -> Build:
     """Return a builder of a series in a transfer syntax that is not compressed."""
 
     def build(folder: Path) -> object:
@@ -139,12 +145,20 @@ def _saved_as(syntax: str) -> object:
 def _jpeg_lossless(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as plain:
-        for path in save(values(PixelRepresentation=0)(dicom_slices(phantom(AXIAL, SHAPE), AXIAL)), Path(plain)):
-            reader, writer, change = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
+        for path in save(
+            values(PixelRepresentation=0)(dicom_slices(phantom(AXIAL, SHAPE), AXIAL)), Path(plain)
+        ):
+            reader, writer, change = (
+                gdcm.ImageReader(),
+                gdcm.ImageWriter(),
+                gdcm.ImageChangeTransferSyntax(),
+            )
             reader.SetFileName(str(path))
             if not reader.Read():
                 raise RuntimeError("gdcm cannot read the phantom")
-            change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+            change.SetTransferSyntax(
+                gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1)
+            )
             change.SetInput(reader.GetImage())
             if not change.Change():
                 raise RuntimeError("gdcm cannot pack the phantom")
@@ -165,7 +179,9 @@ def _bare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, ds in enumerate(dicom_slices(phantom(AXIAL, SHAPE), AXIAL)):
         bare = Dataset(ds)
-        bare.save_as(folder / f"{index}", implicit_vr=True, little_endian=True, enforce_file_format=False)
+        bare.save_as(
+            folder / f"{index}", implicit_vr=True, little_endian=True, enforce_file_format=False
+        )
 
 
 def _truncated(folder: Path) -> None:
@@ -182,30 +198,80 @@ def _huge(ds: Dataset) -> None:
 
 
 CASES = [
-    Case("8", "per-slice slope (PET)", series(_pet), converts(Expected(tolerance=1.2, intensity="unknown"))),
+    Case(
+        "8",
+        "per-slice slope (PET)",
+        series(_pet),
+        converts(Expected(tolerance=1.2, intensity="unknown")),
+    ),
     Case("9", "fractional slope", series(_slopes(0.5, 0)), converts(Expected())),
-    Case("10", "MONOCHROME1 CT, flagged", series(values(PhotometricInterpretation="MONOCHROME1")),
-         converts(Expected(flags=("monochrome1",)))),
-    Case("11", "padding -2000", series(stored_as(_padded, PixelPaddingValue=_OUTSIDE)),
-         converts(Expected(field=air_beside, flags=("padding_replaced",)))),
-    Case("12", "garbage above 12 bits", series(stored_as(_garbage, BitsStored=12, HighBit=11)), converts()),
+    Case(
+        "10",
+        "MONOCHROME1 CT, flagged",
+        series(values(PhotometricInterpretation="MONOCHROME1")),
+        converts(Expected(flags=("monochrome1",))),
+    ),
+    Case(
+        "11",
+        "padding -2000",
+        series(stored_as(_padded, PixelPaddingValue=_OUTSIDE)),
+        converts(Expected(field=air_beside, flags=("padding_replaced",))),
+    ),
+    Case(
+        "12",
+        "garbage above 12 bits",
+        series(stored_as(_garbage, BitsStored=12, HighBit=11)),
+        converts(),
+    ),
     Case("24", "one slice truncated", _truncated, refuses("truncated_pixel_data")),
     Case("36", "PixelRepresentation varies", series(stored_as(_sign_varies)), converts()),
     Case("37", "no preamble, no meta", _bare, converts()),
-    Case("38", "65535 x 65535 in 4 kB", series(only(5, _huge)), refuses("pixel_length_mismatch", 12)),
-    Case("41", "padding -2000 as 63536", series(both(stored_as(_padded), each(_padding_as_unsigned))),
-         converts(Expected(field=air_beside, flags=("padding_replaced",)))),
+    Case(
+        "38", "65535 x 65535 in 4 kB", series(only(5, _huge)), refuses("pixel_length_mismatch", 12)
+    ),
+    Case(
+        "41",
+        "padding -2000 as 63536",
+        series(both(stored_as(_padded), each(_padding_as_unsigned))),
+        converts(Expected(field=air_beside, flags=("padding_replaced",))),
+    ),
     Case("44", "unsigned above 32767", series(stored_as(_raised)), converts(Expected(field=_wide))),
-    *(Case(row, name, _saved_as(syntax), converts()) for row, name, syntax in (
-        ("50", "implicit VR", ImplicitVRLittleEndian), ("51", "big endian", ExplicitVRBigEndian),
-        ("52", "deflated", DeflatedExplicitVRLittleEndian))),
-    *(Case(row, name, series(_packed(syntax)), converts()) for row, name, syntax in (
-        ("53", "RLE", RLELossless), ("54", "JPEG-LS", JPEGLSLossless))),
-    Case("55", "JPEG 2000", series(_packed(JPEG2000Lossless), shape=_LARGE), converts(Expected(shape=_LARGE))),
+    *(
+        Case(row, name, _saved_as(syntax), converts())
+        for row, name, syntax in (
+            ("50", "implicit VR", ImplicitVRLittleEndian),
+            ("51", "big endian", ExplicitVRBigEndian),
+            ("52", "deflated", DeflatedExplicitVRLittleEndian),
+        )
+    ),
+    *(
+        Case(row, name, series(_packed(syntax)), converts())
+        for row, name, syntax in (("53", "RLE", RLELossless), ("54", "JPEG-LS", JPEGLSLossless))
+    ),
+    Case(
+        "55",
+        "JPEG 2000",
+        series(_packed(JPEG2000Lossless), shape=_LARGE),
+        converts(Expected(shape=_LARGE)),
+    ),
     Case("56", "JPEG lossless", _jpeg_lossless, converts()),
     Case("57", "enhanced multi-frame CT", _multiframe, converts()),
-    Case("87", "RescaleSlope 0", series(values(RescaleSlope=0)), converts(Expected(flags=("rescale_slope_zero",)))),
-    Case("88", "CT without rescale", series(both(stored_as(_plus_1000), without("RescaleSlope", "RescaleIntercept"))),
-         refuses("ct_no_rescale")),
-    Case("88b", "CT without rescale, in HU", series(_as_hounsfield), converts(Expected(field=air_beside))),
+    Case(
+        "87",
+        "RescaleSlope 0",
+        series(values(RescaleSlope=0)),
+        converts(Expected(flags=("rescale_slope_zero",))),
+    ),
+    Case(
+        "88",
+        "CT without rescale",
+        series(both(stored_as(_plus_1000), without("RescaleSlope", "RescaleIntercept"))),
+        refuses("ct_no_rescale"),
+    ),
+    Case(
+        "88b",
+        "CT without rescale, in HU",
+        series(_as_hounsfield),
+        converts(Expected(field=air_beside)),
+    ),
 ]

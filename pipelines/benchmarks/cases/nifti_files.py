@@ -18,7 +18,13 @@ from pipelines.benchmarks.cases.case import (
     refuses,
     skips,
 )
-from pipelines.benchmarks.cases.phantoms import Array, affine_ras, exact_field_hu, nifti_bytes, phantom
+from pipelines.benchmarks.cases.phantoms import (
+    Array,
+    affine_ras,
+    exact_field_hu,
+    nifti_bytes,
+    phantom,
+)
 
 RAS = affine_ras((12, -8, 20))
 _HEAD_BYTES = 352
@@ -109,41 +115,110 @@ _FRAMES = np.stack([phantom(RAS, SHAPE), phantom(RAS, SHAPE) + 100], axis=3)
 
 CASES = [
     Case("N1", "plain", nifti(), converts(_one())),
-    Case("N2", "sform and qform differ", nifti(qoffset_x=5.0), converts(_one(flags=("sform_qform_differ",)))),
-    Case("N2b", "sform and qform differ, strict", nifti(qoffset_x=5.0), refuses("frames_differ", 1),
-         {"irregular": {"frames_differ": "quarantine"}}),
+    Case(
+        "N2",
+        "sform and qform differ",
+        nifti(qoffset_x=5.0),
+        converts(_one(flags=("sform_qform_differ",))),
+    ),
+    Case(
+        "N2b",
+        "sform and qform differ, strict",
+        nifti(qoffset_x=5.0),
+        refuses("frames_differ", 1),
+        {"irregular": {"frames_differ": "quarantine"}},
+    ),
     Case("N3", "both codes 0", nifti(sform_code=0, qform_code=0), refuses("no_orientation", 1)),
-    Case("N4", "sheared sform", nifti(phantom(_SHEARED, SHAPE), _SHEARED),
-         converts(Expected(_SHEARED, intensity="", tolerance=RESAMPLED, regularized=("shear",)))),
-    Case("N5", "sform all 0", nifti(srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4), refuses("bad_affine", 1)),
+    Case(
+        "N4",
+        "sheared sform",
+        nifti(phantom(_SHEARED, SHAPE), _SHEARED),
+        converts(Expected(_SHEARED, intensity="", tolerance=RESAMPLED, regularized=("shear",))),
+    ),
+    Case(
+        "N5",
+        "sform all 0",
+        nifti(srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4),
+        refuses("bad_affine", 1),
+    ),
     Case("N5b", "sform NaN", nifti(srow_x=[np.nan] * 4), refuses("bad_affine", 1)),
     Case("N6", "pixdim 0, sform valid", nifti(pixdim=[1, 0, 0, 0, 0, 0, 0, 0]), converts(_one())),
-    Case("N6b", "pixdim 0, no sform", nifti(sform_code=0, pixdim=[1, 0, 0, 0, 0, 0, 0, 0]), refuses("bad_affine", 1)),
-    Case("N7", "quaternion norm over 1", nifti(sform_code=0, quatern_b=1.0, quatern_c=1.0, quatern_d=1.0),
-         refuses("bad_affine", 1)),
+    Case(
+        "N6b",
+        "pixdim 0, no sform",
+        nifti(sform_code=0, pixdim=[1, 0, 0, 0, 0, 0, 0, 0]),
+        refuses("bad_affine", 1),
+    ),
+    Case(
+        "N7",
+        "quaternion norm over 1",
+        nifti(sform_code=0, quatern_b=1.0, quatern_c=1.0, quatern_d=1.0),
+        refuses("bad_affine", 1),
+    ),
     Case("N8", "scl_slope 0", nifti(scl_slope=0, scl_inter=5), converts(_one())),
     Case("N8b", "scl_slope NaN", nifti(scl_slope=np.nan, scl_inter=np.nan), converts(_one())),
-    Case("N9", "scl 0.5, -1024", nifti((2 * (phantom(RAS, SHAPE) + 1024)).astype(np.int16), scl_slope=0.5, scl_inter=-1024),
-         converts(_one())),
+    Case(
+        "N9",
+        "scl 0.5, -1024",
+        nifti((2 * (phantom(RAS, SHAPE) + 1024)).astype(np.int16), scl_slope=0.5, scl_inter=-1024),
+        converts(_one()),
+    ),
     Case("N10", "truncated .nii", raw(lambda: _plain()[:-50]), refuses("truncated_file", 1)),
-    Case("N11", "truncated .nii.gz", raw(lambda: gzip.compress(_plain())[:-50], "v.nii.gz"), refuses("truncated_file", 1)),
-    Case("N12", "wrong checksum", raw(_bad_checksum, "v.nii.gz"), refuses("damaged_compression", 1)),
+    Case(
+        "N11",
+        "truncated .nii.gz",
+        raw(lambda: gzip.compress(_plain())[:-50], "v.nii.gz"),
+        refuses("truncated_file", 1),
+    ),
+    Case(
+        "N12", "wrong checksum", raw(_bad_checksum, "v.nii.gz"), refuses("damaged_compression", 1)
+    ),
     Case("N13", "vox_offset 0", nifti(vox_offset=0), refuses("bad_offset", 1)),
     Case("N14", "vox_offset past the end", nifti(vox_offset=10**6), refuses("bad_offset", 1)),
-    Case("N14b", "bad magic", nifti(magic=b"xyz"), Expect((), {("quarantined", "damaged_header"): 1}, either=("not_dicom",))),
+    Case(
+        "N14b",
+        "bad magic",
+        nifti(magic=b"xyz"),
+        Expect((), {("quarantined", "damaged_header"): 1}, either=("not_dicom",)),
+    ),
     Case("N14c", "plain file named .gz", raw(_plain, "v.nii.gz"), converts(_one())),
-    Case("N14d", "empty", raw(b""), Expect((), {("quarantined", "damaged_header"): 1}, either=("truncated_file", "not_dicom"))),
-    Case("N15", "dims 32767^3", nifti(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), refuses("too_large", 1)),
+    Case(
+        "N14d",
+        "empty",
+        raw(b""),
+        Expect((), {("quarantined", "damaged_header"): 1}, either=("truncated_file", "not_dicom")),
+    ),
+    Case(
+        "N15",
+        "dims 32767^3",
+        nifti(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]),
+        refuses("too_large", 1),
+    ),
     Case("N15b", "9 GiB of zeros, packed", raw(_zeros_packed, "v.nii.gz"), refuses("too_large", 1)),
-    Case("N16", "negative dim", nifti(dim=[3, 16, -14, 12, 1, 1, 1, 1]), refuses("bad_dimensions", 1)),
+    Case(
+        "N16", "negative dim", nifti(dim=[3, 16, -14, 12, 1, 1, 1, 1]), refuses("bad_dimensions", 1)
+    ),
     Case("N16b", "zero dim", nifti(dim=[3, 16, 0, 12, 1, 1, 1, 1]), refuses("bad_dimensions", 1)),
     Case("N17", "RGB24", nifti(_RGB), skips("rgb")),
     Case("N18", "complex", nifti(np.zeros(SHAPE, np.complex64)), skips("complex_values")),
-    Case("N18b", "5D vectors", nifti(np.zeros((*SHAPE, 1, 3), np.float32)), skips("complex_values")),
+    Case(
+        "N18b", "5D vectors", nifti(np.zeros((*SHAPE, 1, 3), np.float32)), skips("complex_values")
+    ),
     Case("N19", "4D", nifti(_FRAMES), converts(_one(), _one(field=later))),
-    Case("N19b", "4D, time series left out", nifti(_FRAMES), skips("time_series"), {"irregular": {"time_series": "skip"}}),
+    Case(
+        "N19b",
+        "4D, time series left out",
+        nifti(_FRAMES),
+        skips("time_series"),
+        {"irregular": {"time_series": "skip"}},
+    ),
     Case("N19c", "[X, Y, Z, 1]", nifti(phantom(RAS, SHAPE)[..., None]), converts(_one())),
-    Case("N20", "few NaN", nifti(_not_numbers(0.004)), converts(_one(field=_lowest_in_first_row, flags=("not_finite_replaced",)))),
+    Case(
+        "N20",
+        "few NaN",
+        nifti(_not_numbers(0.004)),
+        converts(_one(field=_lowest_in_first_row, flags=("not_finite_replaced",))),
+    ),
     Case("N20b", "5 % NaN", nifti(_not_numbers(0.05)), refuses("not_finite", 1)),
     Case("N21", "big endian", raw(_big_endian), converts(_one())),
     Case("N21b", "NIfTI-2", raw(_second_version), converts(_one())),

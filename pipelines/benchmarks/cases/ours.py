@@ -15,7 +15,7 @@ from medssl.library.catalog import read_catalog
 from medssl.library.outcomes import read_outcomes, read_paths
 from medssl.library.volumes import read_volume
 from medssl.runs.tracking import TrackingConfig
-from pipelines.benchmarks.cases.case import Case, shown
+from pipelines.benchmarks.cases.case import Case, Expected, shown
 from pipelines.benchmarks.cases.judge import Made, fault, matched
 
 _SAMPLES = 40
@@ -58,7 +58,7 @@ def run(case: Case, source: Path, scratch: Path) -> Ingested:
             create_key=True,
             workers="inline",
             tracking=TrackingConfig(enabled=False),
-            **case.config,  # type: ignore[arg-type]
+            **dict(case.config),
         )
     )
     rows = list(read_catalog(library).itertuples())
@@ -66,7 +66,7 @@ def run(case: Case, source: Path, scratch: Path) -> Ingested:
     others = files[files["outcome"] != "converted"]
     return Ingested(
         library=library,
-        volumes=[(read_volume(library, row.volume_key), row) for row in rows],
+        volumes=[(read_volume(library, str(row.volume_key)), row) for row in rows],
         others=Counter(zip(others["outcome"], others["reason_code"], strict=True)),
         summary=dict(result.summary),
     )
@@ -103,15 +103,21 @@ def _volumes(case: Case, found: Ingested) -> Iterator[str]:
     if len(found.volumes) != len(wanted):
         yield f"{len(found.volumes)} volume(s); expected {len(wanted)}"
     yield from filter(None, matched(found.made, wanted, lenient=False))
+    pairs = list(zip(found.made, found.volumes, strict=True))
     for one in wanted:
-        fitting = [row for made, (_, row) in zip(found.made, found.volumes, strict=True) if not fault(made, one)]
+        fitting = [row for made, (_, row) in pairs if not fault(made, one)]
         for row in fitting[:1]:
-            if one.intensity and row.intensity != one.intensity:
-                yield f"intensity {row.intensity}; expected {one.intensity}"
-            if tuple(row.regularized) != one.regularized:
-                yield f"regularized {list(row.regularized)}; expected {list(one.regularized)}"
-            if not set(one.flags) <= set(row.flags):
-                yield f"flags {list(row.flags)}; expected {list(one.flags)}"
+            yield from _bookkeeping(one, row)
+
+
+def _bookkeeping(wanted: Expected, row: Any) -> Iterator[str]:
+    """Say what the catalog does not tell of a volume as it should."""
+    if wanted.intensity and row.intensity != wanted.intensity:
+        yield f"intensity {row.intensity}; expected {wanted.intensity}"
+    if tuple(row.regularized) != wanted.regularized:
+        yield f"regularized {list(row.regularized)}; expected {list(wanted.regularized)}"
+    if not set(wanted.flags) <= set(row.flags):
+        yield f"flags {list(row.flags)}; expected {list(wanted.flags)}"
 
 
 def _against_files(found: Ingested) -> Iterator[str]:
@@ -131,12 +137,18 @@ def _against_files(found: Ingested) -> Iterator[str]:
 def _worst_sample(volume: Volume, index: int, path: Path) -> float:
     """Return the largest difference between points of a file and the volume at their place."""
     ds = dcmread(path)
-    pixels = ds.pixel_array * float(ds.get("RescaleSlope", 1)) + float(ds.get("RescaleIntercept", 0))
+    pixels = ds.pixel_array * float(ds.get("RescaleSlope", 1)) + float(
+        ds.get("RescaleIntercept", 0)
+    )
     rng = np.random.default_rng(index)
     rows, columns = (rng.integers(0, n, _SAMPLES) for n in pixels.shape)
     row, column = np.reshape(ds.ImageOrientationPatient, (2, 3)).astype(float)
     down, across = map(float, ds.PixelSpacing)
-    lps = np.array(ds.ImagePositionPatient, float) + np.outer(columns * across, row) + np.outer(rows * down, column)
+    lps = (
+        np.array(ds.ImagePositionPatient, float)
+        + np.outer(columns * across, row)
+        + np.outer(rows * down, column)
+    )
     ras = lps * (-1, -1, 1)
     inverse = np.linalg.inv(volume.affine_ras)
     at = np.rint(ras @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
