@@ -101,7 +101,10 @@ def _ingest_once(
         filling = Filling(config, pseudonymizer, State(library, broken), staging, deliveries)
         summary = _fill(filling, refs)
         return run.finish(
-            summary=summary, look_at=LOOK_AT, outputs={"catalog": catalog_digest(library)}
+            summary=summary,
+            look_at=LOOK_AT,
+            stays=[REPORT],
+            outputs={"catalog": catalog_digest(library)},
         )
 
 

@@ -112,7 +112,8 @@ def _varied(rows: Sequence[Row]) -> list[Row]:
 
 def _shown(library: Path, row: Row) -> dict[str, Any]:
     spacing_mm = tuple(float(row[f"spacing_{axis}_mm"]) for axis in "ijk")
-    window = WINDOW_HU if row["intensity"] == "hu" else (row["p01"], row["p99"])
+    in_window = row["intensity"] == "hu" and row["p99"] > WINDOW_HU[0]  # else all would be black
+    window = WINDOW_HU if in_window else (row["p01"], row["p99"])
     try:
         planes = read_middle_planes(library, row["volume_key"])
         picture = side_by_side(planes, (spacing_mm[0], spacing_mm[1], spacing_mm[2]), window)

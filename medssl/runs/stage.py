@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +57,17 @@ class StageRun:
         *,
         summary: Summary,
         look_at: Mapping[str, str] | None = None,
+        stays: Collection[str] = (),
         outputs: Mapping[str, str] | None = None,
     ) -> StageResult:
-        """Record the result; ``look_at`` maps a label to a file's path relative to the folder."""
+        """Record the result.
+
+        Args:
+            summary: what was done, in numbers.
+            look_at: label -> a file's path relative to the folder.
+            stays: paths of ``look_at`` that are not sent to MLflow: what shows patients.
+            outputs: name -> digest of what was made.
+        """
         result = StageResult(self.stage, self.folder, dict(summary), dict(look_at or {}))
         if self._manifest is None:  # not rank 0
             return result
@@ -67,17 +75,18 @@ class StageRun:
         self._manifest.summary, self._manifest.look_at = result.summary, result.look_at
         self._manifest.status, self._manifest.finished_at = "finished", now()
         self._manifest.write(self.folder)
-        self._track(result, self._manifest.outputs)
+        sent = [path for path in result.look_at.values() if path not in stays]
+        self._track(result, self._manifest.outputs, sent)
         return result
 
-    def _track(self, result: StageResult, outputs: Mapping[str, str]) -> None:
+    def _track(self, result: StageResult, outputs: Mapping[str, str], sent: Sequence[str]) -> None:
         numbers = {
             f"summary/{k}": float(v) for k, v in result.summary.items() if not isinstance(v, str)
         }  # apart from the curves of the same name
         self.tracker.log_metrics(numbers)
         self.tracker.set_tags({k: v for k, v in result.summary.items() if isinstance(v, str)})
         self.tracker.set_tags({f"output.{name}": digest for name, digest in outputs.items()})
-        for path in result.look_at.values():
+        for path in sent:
             file = self.folder / path
             if file.is_file() and file.stat().st_size <= _LARGEST_ARTIFACT_BYTES:
                 self.tracker.log_file(file, "look_at")

@@ -1,14 +1,18 @@
 """The page of an ingest: every count, every reason, pictures, and no name."""
 
+import base64
+import io
 import re
 
 import pytest
+from matplotlib.image import imread
 
 from medssl.ingest import report
 from medssl.ingest.ingest import ingest
 from medssl.library.catalog import read_catalog
 from medssl.library.outcomes import read_outcomes
 from medssl.library.volumes import volume_path
+from medssl.runs.tracker import Tracker
 from tests import phantoms
 
 AFFINE = phantoms.affine_ras()
@@ -74,3 +78,21 @@ def test_files_of_one_series_make_one_line(result):
     assert (outcomes["reason_code"] == "missing_slices").sum() == 8
     page = (result.folder / "ingest.html").read_text(encoding="utf-8")
     assert page.count("<code>missing_slices</code>") == 1
+
+
+def test_pictures_of_patients_are_not_sent_to_mlflow(scans, configure, monkeypatch):
+    sent = []
+    monkeypatch.setattr(Tracker, "log_file", lambda _, path, *__: sent.append(path.name))
+    ingest(configure(scans))
+    assert {"catalog.parquet", "quarantine.csv", "manifest.json"} <= set(sent)
+    assert report.FILE not in sent
+
+
+def test_a_ct_of_nothing_but_air_is_not_drawn_black(tmp_path, configure):
+    air = phantoms.phantom(AFFINE, (20, 20, 8)) // 20 - 900
+    phantoms.write_dicom(tmp_path / "air", air, AFFINE)
+    folder = ingest(configure(tmp_path / "air")).folder
+    (row,) = read_catalog(folder).to_dict(orient="records")
+    assert row["max"] < -700
+    uri = re.search(r"base64,([\w+/=]+)", (folder / "ingest.html").read_text())[1]
+    assert imread(io.BytesIO(base64.b64decode(uri)))[..., 0].max() > 0.9
