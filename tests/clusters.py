@@ -78,10 +78,11 @@ def dask_cluster(folder: Path, workers: int):
 
 def descendants(pid: int) -> list[int]:
     """Return the processes below ``pid``, the nearest first."""
-    with suppress(FileNotFoundError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [p for child in map(int, children) for p in (child, *descendants(child))]
-    return []
+    children = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread has its own
+        with suppress(FileNotFoundError):
+            children += map(int, path.read_text().split())
+    return children + [below for child in children for below in descendants(child)]
 
 
 def wait_for(condition, seconds=30.0):

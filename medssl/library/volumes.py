@@ -1,6 +1,10 @@
 """One volume of the library in one file: voxels on the closest RAS grid, and their geometry."""
 
-from collections.abc import Callable, Collection
+import errno
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +23,8 @@ FOLDER, SUFFIX = "volumes", ".b2nd"
 FORMAT_VERSION = 2
 _META, _SLICES, _DIGESTS = "medssl", "slices", "slice_digests"
 _BLOCK_VOXELS, _CHUNK_VOXELS = 32, 128
+_LEAST_FREE_BYTES = 2 * 2 * _CHUNK_VOXELS**3
+"""Where less is free, a chunk may not have fitted: the largest, and as much again."""
 
 
 T = TypeVar("T")
@@ -49,9 +55,12 @@ def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
 
     Returns:
         The volume as it was stored.
+
+    Raises:
+        OSError: there is no room for it.
     """
     stored = to_closest_ras(volume)
-    with atomic_path(volume_path(library, volume_key)) as partial:
+    with atomic_path(volume_path(library, volume_key)) as partial, _full_disk_named(partial):
         file = blosc2.asarray(
             stored.array_IJK,
             urlpath=str(partial),
@@ -72,6 +81,17 @@ def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
             stored.array_IJK, stored.intensity, stored.slice_axis
         )
     return stored
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Say so when the disk is full; blosc2 only says that it failed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def read_volume(library: Path, volume_key: str) -> Volume:
