@@ -88,7 +88,10 @@ def ingest(  # noqa: PLR0913, PLR0917  one argument per option
     key_file: Annotated[Path | None, typer.Option(help="Secret key of the pseudonyms.")] = None,
     workers: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Processes that convert; 0: one per core."),
+        typer.Option(
+            metavar="N|CLUSTER",
+            help="Processes that convert, 0: one per core; or dask://host:port, or a YAML file.",
+        ),
     ] = None,
     follow: Annotated[
         bool,

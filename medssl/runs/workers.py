@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from medssl.runs.pool import map_in_processes
 
@@ -14,6 +14,11 @@ Result = TypeVar("Result")
 
 INLINE = "inline"
 """Everything in this process, one row after the other: for a debugger or a profiler."""
+
+
+def _number(workers: object) -> object:
+    """Return the number that a command line hands over as text."""
+    return int(workers) if isinstance(workers, str) and workers.isdecimal() else workers
 
 
 def _known_workers(workers: int | str) -> int | str:
@@ -26,6 +31,7 @@ def _known_workers(workers: int | str) -> int | str:
 
 Workers = Annotated[
     Annotated[int, Field(ge=0)] | str,
+    BeforeValidator(_number),
     AfterValidator(_known_workers),
 ]
 """Who works: a number of processes of this machine (0 means one per core), ``inline``, the address

@@ -19,7 +19,7 @@ MOST_MIB, MOST_SECONDS = 1024, 30
 MIB = 2**20
 
 PROGRAM = """
-import json, resource, sys
+import json, re, resource, sys
 from medssl.ingest.ingest import IngestConfig, ingest
 from medssl.runs.tracking import TrackingConfig
 
@@ -27,8 +27,8 @@ if __name__ == "__main__":
     source, library, key = sys.argv[1:]
     ingest(IngestConfig(sources=(source,), library=library, key_file=key, create_key=True,
         max_volume_mib=512, tracking=TrackingConfig(enabled=False)))
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF,
-        resource.RUSAGE_CHILDREN)]
+    own = re.search("VmHWM:\\s+(\\d+)", open("/proc/self/status").read())
+    peaks = [int(own[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
     print(json.dumps({"peak_mib": max(peaks) / 1024}))
 """
 

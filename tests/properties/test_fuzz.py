@@ -13,7 +13,7 @@ MOST_SECONDS, MOST_MIB = 10, 1024
 BATCH = 1000
 
 READ_EACH = """
-import resource, sys, time, warnings
+import re, sys, time, warnings
 from pathlib import Path
 from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
@@ -34,12 +34,12 @@ for path in sorted(Path(sys.argv[1]).iterdir())[int(sys.argv[2]):]:
             list(read_series(read_headers(path, path.name, key, limits), limits))
     except RejectedFileError:
         pass
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mib = int(re.search("VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
     print(time.monotonic() - started, peak_mib, flush=True)
 """
 
 INGEST_ALL = """
-import json, resource, sys
+import json, re, resource, sys
 from medssl.ingest.ingest import IngestConfig, ingest
 from medssl.runs.tracking import TrackingConfig
 
@@ -47,8 +47,8 @@ if __name__ == "__main__":
     source, library, key = sys.argv[1:]
     summary = ingest(IngestConfig(sources=(source,), library=library, key_file=key, create_key=True,
         min_slices=1, tracking=TrackingConfig(enabled=False))).summary
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF,
-        resource.RUSAGE_CHILDREN)]
+    own = re.search("VmHWM:\\s+(\\d+)", open("/proc/self/status").read())
+    peaks = [int(own[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
     print(json.dumps(summary | {"peak_mib": max(peaks) / 1024}))
 """
 
