@@ -10,6 +10,7 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
     generate_uid,
 )
 
@@ -269,6 +270,7 @@ DICOM = {
     "too_large": _big_pixels,
     "dicomdir": _dicomdir,
     "unsupported_modality": edited(Modality="US"),
+    "derived_object": on_slice(4, lambda ds: setattr(ds, "SOPClassUID", SegmentationStorage)),
     "secondary_capture": on_slice(4, _as_capture),
     "localizer": edited(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
     "burned_in_risk": edited(BurnedInAnnotation="YES"),

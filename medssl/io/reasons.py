@@ -74,6 +74,9 @@ REASONS: dict[str, Reason] = {
     # DICOM files that are no scans
     "dicomdir": _skip("A DICOMDIR index; the files it lists are read by themselves."),
     "unsupported_modality": _skip("DICOM, but not an image of CT, MR or PET."),
+    "derived_object": _skip(
+        "Made of a scan, not a scan: a segmentation, contours, a registration or a parametric map."
+    ),
     "secondary_capture": _skip("A secondary capture (a screenshot or a scanned page), not a scan."),
     "localizer": _skip("A localizer (scout) image, used to plan the scan."),
     "burned_in_risk": _skip("An image that says it has text burned in, such as a dose screen."),

@@ -7,6 +7,12 @@ from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.values import integer_of, text_of, words_of
 from medssl.io.reasons import reject
 
+_CODES = {
+    terms.DICOMDIR_CLASS: "dicomdir",
+    **dict.fromkeys(terms.CAPTURE_CLASSES, "secondary_capture"),
+    **dict.fromkeys(terms.DERIVED_CLASSES, "derived_object"),
+}
+
 
 def refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
     """Reject what is not an image of one of the accepted modalities."""
@@ -20,10 +26,8 @@ def refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
         raise reject("not_dicom")
     if not sop_class:
         raise reject("damaged_header")
-    if sop_class == terms.DICOMDIR_CLASS:
-        raise reject("dicomdir")
-    if sop_class in terms.CAPTURE_CLASSES:
-        raise reject("secondary_capture")
+    if sop_class in _CODES:
+        raise reject(_CODES[sop_class])
     if sop_class not in accepted or text_of(dataset, "Modality") not in terms.MODALITIES:
         raise reject("unsupported_modality")
     if text_of(dataset, "BurnedInAnnotation") == "YES" or image_type & terms.SCREEN_TYPES:

@@ -33,6 +33,19 @@ CAPTURE_CLASSES = frozenset(
     }
 )
 
+DERIVED_CLASSES = frozenset(
+    {
+        uid.SegmentationStorage,
+        uid.SurfaceSegmentationStorage,
+        uid.UID("1.2.840.10008.5.1.4.1.1.66.7"),  # Label Map Segmentation Storage
+        uid.RTStructureSetStorage,
+        uid.ParametricMapStorage,
+        uid.SpatialRegistrationStorage,
+        uid.DeformableSpatialRegistrationStorage,
+    }
+)
+"""What was computed or drawn on images, which lie elsewhere."""
+
 DICOMDIR_CLASS = uid.MediaStorageDirectoryStorage
 MODALITIES = frozenset({"CT", "MR", "PT"})
 
