@@ -52,7 +52,9 @@ class Filling:
             patient=re.compile(config.patient_pattern or BIDS_PATIENT),
             modalities=config.modalities,
         )
-        self._scanner = Scanner(self.pseudonymizer, config.limits, labels, config.exclude)
+        self._scanner = Scanner(
+            self.pseudonymizer, config.limits, labels, config.exclude, ocr=config.ocr
+        )
 
     def run(self, refs: Sequence[FileRef]) -> None:
         """Take in ``refs``, files of this machine, and then every parcel that is not done."""
@@ -135,6 +137,7 @@ class Filling:
             library=self.config.library,
             pseudonymizer=self.pseudonymizer,
             limits=self.config.limits,
+            ocr=self.config.ocr,
         )
         todo = [item for item in items if not self.state.is_done(item)]
         work = partial(convert, conversion)

@@ -69,6 +69,9 @@ class IngestConfig(SourceSettings):
     """A file whose header announces more is refused before anything is allocated."""
     irregular: IrregularPolicy = IrregularPolicy()
     """What becomes of tilted, uneven or incomplete stacks, and of time series."""
+    ocr: bool = False
+    """Look for text in the first, middle and last slice of every scan, and quarantine those that
+    show some. Needs `pip install 'medssl[ocr]'`, and about half a second per scan."""
     workers: Workers = 2
     """Processes that convert, 0 for one per core; or `dask://host:port`; or a YAML file that
     describes a cluster; or `inline`: in this process, where a bad file may end it."""
@@ -103,7 +106,7 @@ class IngestConfig(SourceSettings):
         return digest_json(
             [
                 CONVERSION_VERSION,
-                conversion_settings(self.limits),
+                conversion_settings(self.limits, ocr=self.ocr),
                 self.model_dump(mode="json", include=names),
             ]
         )

@@ -15,9 +15,11 @@ from medssl.io.dicom.read import RejectedSlices, SeriesOutcome, read_series
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.limits import Limits
 from medssl.io.nifti import NiftiVolume, read_nifti_volumes
+from medssl.io.ocr import shows_text
 from medssl.io.reasons import reject
 from medssl.io.sources.folder import FileRef
 from medssl.io.untrusted import untrusted
+from medssl.io.volume import Volume
 from medssl.library.outcomes import FileOutcome
 from medssl.library.volumes import write_volume
 from medssl.runs.digest import digest_file, digest_json
@@ -35,11 +37,14 @@ class Conversion:
     library: Path
     pseudonymizer: Pseudonymizer
     limits: Limits
+    ocr: bool = False
+    """Refuse scans that show text."""
 
 
-def conversion_settings(limits: Limits) -> list[object]:
+def conversion_settings(limits: Limits, *, ocr: bool) -> list[object]:
     """Return the settings that make another volume of the same file."""
-    return [limits.volume_bytes, limits.least_slices, limits.policy.model_dump(mode="json")]
+    policy = limits.policy.model_dump(mode="json")
+    return [limits.volume_bytes, limits.least_slices, policy, ocr]
 
 
 def convert(conversion: Conversion, item: Item) -> ItemResult:
@@ -96,6 +101,7 @@ def _convert_series(conversion: Conversion, item: DicomItem) -> ItemResult:
 def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]:
     if isinstance(found, RejectedSlices):
         raise found.error
+    _refuse_text(conversion, found.volume, as_stored=True)
     first = found.slices[0]
     instances = sorted(f"{h.keys.instance}/{h.frame_index}" for h in found.slices)
     volume_key = conversion.pseudonymizer.volume_key(first.keys.series, *instances)
@@ -135,6 +141,7 @@ def _convert_nifti(conversion: Conversion, item: NiftiItem) -> ItemResult:
 def _store_nifti(
     conversion: Conversion, item: NiftiItem, found: NiftiVolume, file_digest: str
 ) -> dict[str, Any]:
+    _refuse_text(conversion, found.volume, as_stored=False)
     volume_key = conversion.pseudonymizer.volume_key(item.keys.instance, *found.split_by)
     stored = write_volume(conversion.library, volume_key, found.volume)
     unknown = () if item.keys.patient_known else ("patient_unknown",)
@@ -146,6 +153,11 @@ def _store_nifti(
         flags=(*found.flags, *unknown),
     )
     return catalog_row(volume_key, item.keys, stored, origin)
+
+
+def _refuse_text(conversion: Conversion, volume: Volume, *, as_stored: bool) -> None:
+    if conversion.ocr and shows_text(volume, as_stored=as_stored):
+        raise reject("burned_in_text")
 
 
 def _converted(ref: FileRef, volume_key: str, source_format: str) -> FileOutcome:

@@ -17,6 +17,7 @@ from medssl.ingest.report import FILE as REPORT
 from medssl.ingest.report import write_report
 from medssl.ingest.state import State, broken_volumes
 from medssl.io.deidentify import Pseudonymizer
+from medssl.io.ocr import check_installed as check_ocr
 from medssl.io.sources.folder import FileRef
 from medssl.io.sources.staging import Staging
 from medssl.library import volumes as volume_files
@@ -50,10 +51,12 @@ def ingest(config: IngestConfig, *, overwrite: bool = False) -> StageResult:
     again, until a signal ends it.
 
     Raises:
-        InputError: a source or the key is missing.
+        InputError: a source or the key is missing, or what `ocr` needs is not installed.
         SourceError: a source cannot be asked what it holds.
         FolderError: the library was made with another key, is in use, or its disk is full.
     """
+    if config.ocr:
+        check_ocr()
     pseudonymizer = Pseudonymizer.from_key_file(config.key_file, create=config.create_key)
     with opened_sources(config) as sources:
         once = partial(_ingest_once, config, sources, pseudonymizer)

@@ -77,9 +77,11 @@ class Scanner:
         limits: Limits,
         labels: NiftiLabels,
         exclude: Sequence[str] = (),
+        *,
+        ocr: bool = False,
     ) -> None:
         self.pseudonymizer, self.limits, self.labels = pseudonymizer, limits, labels
-        self.exclude = exclude
+        self.exclude, self.ocr = exclude, ocr
 
     def scan(self, refs: Sequence[FileRef], state: State, locate: Locate) -> Scan:
         """Read the headers of what is new or changed, and of the series that it belongs to.
@@ -115,7 +117,7 @@ class Scanner:
         return digest_json(
             [
                 CONVERSION_VERSION,
-                conversion_settings(self.limits),
+                conversion_settings(self.limits, ocr=self.ocr),
                 settings,
                 sorted([ref.file_key, ref.bytes, ref.mtime_ns] for ref in files),
             ]

@@ -80,6 +80,10 @@ REASONS: dict[str, Reason] = {
     "secondary_capture": _skip("A secondary capture (a screenshot or a scanned page), not a scan."),
     "localizer": _skip("A localizer (scout) image, used to plan the scan."),
     "burned_in_risk": _skip("An image that says it has text burned in, such as a dose screen."),
+    "burned_in_text": Reason(
+        "Text was found in its pixels, which may name the patient. The check is `ocr` in the "
+        "configuration."
+    ),
     "projection": _skip("A projection or subtraction (such as a MIP), not a stack of slices."),
     "rgb": _skip("A colour image, not a scan of one intensity."),
     "duplicate_slice": _skip("The same slice as another file of the series, which was used."),

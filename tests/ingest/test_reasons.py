@@ -16,8 +16,8 @@ ARCHIVES = {
     "too_many_members",
 }
 """In tests/io/sources/test_archive.py."""
-SHOWN_ELSEWHERE = ARCHIVES | {"decoder_crashed", "incomplete_redelivery"}
-"""In tests/ingest/test_isolation.py and test_redelivery.py."""
+SHOWN_ELSEWHERE = ARCHIVES | {"decoder_crashed", "incomplete_redelivery", "burned_in_text"}
+"""In tests/ingest/test_isolation.py, test_redelivery.py and test_burned_in_text.py."""
 
 
 @pytest.mark.parametrize(

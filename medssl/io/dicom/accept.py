@@ -30,7 +30,7 @@ def refuse_strangers(dataset: Dataset, *, preamble: bool) -> None:
         raise reject(_CODES[sop_class])
     if sop_class not in accepted or text_of(dataset, "Modality") not in terms.MODALITIES:
         raise reject("unsupported_modality")
-    if text_of(dataset, "BurnedInAnnotation") == "YES" or image_type & terms.SCREEN_TYPES:
+    if "YES" in words_of(dataset, "BurnedInAnnotation") or image_type & terms.SCREEN_TYPES:
         raise reject("burned_in_risk")
     if image_type & terms.LOCALIZER_TYPES:
         raise reject("localizer")

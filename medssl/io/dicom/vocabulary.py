@@ -50,7 +50,11 @@ DICOMDIR_CLASS = uid.MediaStorageDirectoryStorage
 MODALITIES = frozenset({"CT", "MR", "PT"})
 
 LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM"})
-SCREEN_TYPES = frozenset({"SCREEN SAVE", "DOSE_INFO", "PATIENT_INFO", "DOSE"})
+SCREEN_TYPES = frozenset(
+    {"SCREEN SAVE", "SCREEN_SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE INFO", "DOSE"}
+    | {"PATIENT_INFO", "PATIENT INFO", "CT_SOM5 PROT"}
+)
+"""Screens with the patient's name on them: dose tables, protocols, what an operator saved."""
 PROJECTION_TYPES = frozenset(
     {"MIP", "MAX_IP", "MIN_IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "SUBTRACT"}
 )
