@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -90,13 +90,9 @@ def read_headers(
         announced = _announced_bytes(dataset)
         defect = _length_defect(announced, length, bytes_left(stream)) or _defect(dataset, limits)
         keys = _keys(dataset, pseudonymizer)
-        slices = [
-            _slice(layers, index, dataset, keys, pseudonymizer)
-            for index, layers in frames_of(dataset)
-        ]
         return [
             replace(header, path=path, file_key=file_key, defect=defect or header.defect)
-            for header in slices
+            for header in _slices(dataset, keys, pseudonymizer)
         ]
 
 
@@ -209,6 +205,20 @@ def _keys(dataset: Dataset, pseudonymizer: Pseudonymizer) -> ScanKeys:
         frame=pseudonymizer.frame_key(text_of(dataset, "FrameOfReferenceUID")),
         patient_known=bool(patient_id),
     )
+
+
+def _slices(
+    dataset: Dataset, keys: ScanKeys, pseudonymizer: Pseudonymizer
+) -> Iterator[SliceHeader]:
+    """Yield the slices of a data set; the tiles of a mosaic differ in their places only."""
+    first = None
+    for index, layers in frames_of(dataset):
+        if first is None or not is_mosaic(dataset):
+            first = _slice(layers, index, dataset, keys, pseudonymizer)
+            yield first
+        else:
+            number, (plane, _) = _number(dataset, index), _plane(layers)
+            yield replace(first, frame_index=index, instance_number=number, plane=plane)
 
 
 def _slice(

@@ -6,15 +6,21 @@ the shared ones, the data set.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
+
+_tag = cache(Tag)
+"""Looks a keyword up once: frames are asked for dozens of them each."""
 
 
 def innermost(layers: Sequence[Dataset], keyword: str) -> Dataset:
     """Return the innermost layer that holds ``keyword``, else the outermost."""
-    return next((layer for layer in layers if keyword in layer), layers[-1])
+    tag = _tag(keyword)
+    return next((layer for layer in layers if tag in layer), layers[-1])
 
 
 def value_of(layers: Sequence[Dataset], keyword: str) -> Any:
