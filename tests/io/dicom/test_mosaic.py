@@ -1,8 +1,11 @@
 """Mosaics: every tile becomes the slice it shows, at its place; what cannot be told is refused."""
 
 import struct
+import subprocess
 import tracemalloc
 
+import dcm2niix
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -147,29 +150,31 @@ def test_any_bytes_are_numbers_or_refused(tail, at, patch):
         assert set(found) == NAMES
 
 
-def test_real_mosaics_lie_where_dcm2niix_puts_them(shared, tmp_path):
+@pytest.mark.parametrize(
+    ("folder", "times"),
+    [
+        *((f"ge-siemens-mr/20180918Si/mr_000{number}", 2) for number in (3, 4, 5, 6)),
+        ("decubitus-right/3_ep2d_diff_mddw_20_p2", 13),
+        ("enhanced/XA10", 4),
+        ("d2n/siemens_multiframe/anatomical/001", 1),
+    ],
+)
+def test_real_mosaics_and_frames_lie_where_dcm2niix_puts_them(folder, times, shared, tmp_path):
     """Compared voxel by voxel in world space, all time points."""
-    import subprocess
-
-    import nibabel as nib
-
-    dcm2niix = pytest.importorskip("dcm2niix")
-    folder = shared / "data" / "dicom-cases" / "ge-siemens-mr" / "20180918Si"
-    if not folder.is_dir():
-        pytest.skip("the Siemens mosaics are not in 'shared'")
-    for series in sorted(folder.iterdir()):
-        out = tmp_path / series.name
-        out.mkdir()
-        subprocess.run([dcm2niix.bin, "-z", "n", "-o", out, series], check=True)
-        (path,) = out.glob("*.nii")
-        image = nib.load(path)
-        found = read_dicom_folder(series)
-        assert len(found) == image.shape[3] == 2
-        for one in found:
-            time = int(one.split_by[0].split("=")[1]) - 1
-            moved = np.linalg.inv(image.affine) @ one.volume.affine_ras
-            index = phantoms.points_mm(moved, one.volume.shape)
-            places = np.rint(index).astype(int)
-            assert np.abs(index - places).max() < 1e-4
-            expected = image.dataobj[..., time][tuple(np.moveaxis(places, -1, 0))]
-            np.testing.assert_array_equal(one.volume.array_IJK, expected)
+    source = shared / "data" / "dicom-cases" / folder
+    if not source.is_dir():
+        pytest.skip(f"{folder} is not in 'shared'")
+    subprocess.run([dcm2niix.bin, "-z", "n", "-o", tmp_path, source], check=True)
+    (path,) = tmp_path.glob("*.nii")
+    image = nib.load(path)
+    voxels = np.asarray(image.dataobj).reshape(*image.shape[:3], -1)
+    found = read_dicom_folder(source)
+    assert len(found) == voxels.shape[3] == times
+    for one in found:
+        time = int(one.split_by[0].split("=")[1]) - 1 if times > 1 else 0
+        moved = np.linalg.inv(image.affine) @ one.volume.affine_ras
+        index = phantoms.points_mm(moved, one.volume.shape)
+        places = np.rint(index).astype(int)
+        assert np.abs(index - places).max() < 1e-3
+        expected = voxels[(*np.moveaxis(places, -1, 0), time)]
+        np.testing.assert_array_equal(one.volume.array_IJK, expected)
