@@ -47,7 +47,7 @@ def read_medssl(source: Path, _: Path) -> None:
     """Read a folder to a volume in memory."""
     from medssl.io.dicom.read import read_dicom_folder
 
-    (_,) = read_dicom_folder(source)  # one volume, or this raises
+    (_one,) = read_dicom_folder(source)  # one volume, or this raises
 
 
 def read_simpleitk(source: Path, _: Path) -> None:
@@ -55,7 +55,7 @@ def read_simpleitk(source: Path, _: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    reader = sitk.ImageSeriesReader()
+    reader: Any = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(source)))
     reader.Execute()
 

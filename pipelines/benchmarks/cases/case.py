@@ -51,12 +51,14 @@ class Expect:
         others: files that become no volume, by (outcome, reason).
         count: of volumes, where ``volumes`` is None; None for any number.
         either: other outcomes as good as ``others``.
+        fair: what a reader that does not refuse the files may make of them without a lie.
     """
 
     volumes: tuple[Expected, ...] | None = ()
     others: Mapping[tuple[str, str], int] = field(default_factory=dict)
     count: int | None = None
     either: tuple[str, ...] = ()
+    fair: tuple[Expected, ...] = ()
 
     def __str__(self) -> str:
         """Return it in a few words, for a table."""
@@ -88,9 +90,9 @@ def converts(*volumes: Expected, others: Mapping[tuple[str, str], int] | None = 
     return Expect(volumes or (Expected(),), others or {})
 
 
-def refuses(code: str, files: int = SHAPE[2]) -> Expect:
+def refuses(code: str, files: int = SHAPE[2], *fair: Expected) -> Expect:
     """Expect no volume, and all files quarantined."""
-    return Expect((), {("quarantined", code): files})
+    return Expect((), {("quarantined", code): files}, fair=fair)
 
 
 def skips(code: str, files: int = 1) -> Expect:
