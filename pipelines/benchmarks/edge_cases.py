@@ -14,8 +14,8 @@ in world space:
 - part: what came out is right, and some is missing; kept: converted, where medssl by default
   leaves such files out; err: an exception; 0: nothing and no exception; -: not for this tool.
 
-Real series whose truth is not known otherwise are judged by what medssl made of them, once that
-agrees with the pixels of the files.
+The truth of a real series is not known: the others are compared with what medssl made of it, once
+that agrees with the pixels of the files, and where they are not alike the cell says "differs".
 """
 
 import argparse
@@ -34,10 +34,10 @@ from rich.table import Table
 from medssl.runs.environment import describe
 from pipelines.benchmarks.cases import CASES, Case, ours
 from pipelines.benchmarks.cases.judge import sampler, verdict
-from pipelines.benchmarks.cases.tools import READERS, Worker
+from pipelines.benchmarks.cases.readers import READERS, Worker
 
 TOOLS = ("medssl", *READERS)
-VERDICTS = ("ok", "WRONG", "part", "kept", "err", "0", "-")
+VERDICTS = ("ok", "WRONG", "differs", "part", "kept", "err", "0", "-")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +76,8 @@ def run(case: Case, workers: dict[str, Worker]) -> dict[str, Any]:
             truth = () if faults else tuple(map(sampler, found.made))
         others = {tool: worker.read(source) for tool, worker in workers.items()}
         verdicts = {tool: verdict(made, case.expect, truth) for tool, made in others.items()}
+    if case.expect.volumes is None:
+        verdicts = {t: word if word != "WRONG" else "differs" for t, word in verdicts.items()}
     return {
         "row": case.row,
         "case": case.title,

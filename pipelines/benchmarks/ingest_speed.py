@@ -52,10 +52,11 @@ def read_medssl(source: Path, _: Path) -> None:
 
 def read_simpleitk(source: Path, _: Path) -> None:
     """Read a folder with ITK's series reader."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
+    sitk: Any = SimpleITK
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    reader: Any = sitk.ImageSeriesReader()
+    reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(source)))
     reader.Execute()
 
@@ -237,8 +238,8 @@ def show(result: dict[str, Any]) -> None:
     for column in ("what", "found", "at most", "holds"):
         claims.add_column(column)
     for claim in result["claims"]:
-        numbers = f"{claim['found']:.3f}", f"{claim['most']:.3f}"
-        claims.add_row(claim["what"], *numbers, "yes" if claim["holds"] else "NO")
+        found = f"{claim['found']:.3f}", f"{claim['most']:.3f}"
+        claims.add_row(claim["what"], *found, "yes" if claim["holds"] else "NO")
     console.print(claims)
 
 
