@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from medssl.ingest.head_fov import head_fov
 from medssl.io.deidentify import ScanKeys
 from medssl.io.dicom.acquisition import Acquisition
+from medssl.io.head_fov import head_fov, upright_mm
 from medssl.io.narrow import VoxelArray
 from medssl.io.volume import Volume
 from medssl.library.fingerprints.dct256 import dct256
@@ -46,7 +46,7 @@ def catalog_row(volume_key: str, keys: ScanKeys, stored: Volume, origin: Origin)
         "body_part": origin.body_part,
         "image_type": origin.image_type,
         "split_by": list(origin.split_by),
-        "head_fov": head_fov(origin.body_part, stored),
+        "head_fov": head_fov(origin.body_part, upright_mm(stored)),
         **asdict(origin.acquisition),
         "suv_factor": origin.suv_factor,
         **dict(zip(("shape_i", "shape_j", "shape_k"), stored.shape, strict=True)),

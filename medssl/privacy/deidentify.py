@@ -16,6 +16,7 @@ from medssl.config.base import Config
 from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.limits import Limits
+from medssl.io.reasons import reject
 from medssl.io.sources.folder import FileRef, list_files
 from medssl.library.identity import claim_library
 from medssl.privacy.deface import deface_series
@@ -24,7 +25,7 @@ from medssl.privacy.files import (
     clean_file,
     may_show_face,
     name_of,
-    read_header,
+    read_frames,
     refuse,
     write,
 )
@@ -36,7 +37,7 @@ from medssl.runs.stage import StageResult, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers, map_unordered
 
-VERSION = "1"
+VERSION = "2"
 """Goes up when the same file is written otherwise: it is then written again."""
 
 IMAGES, TABLE, JOURNAL = "images", "files.csv", "journal.jsonl"
@@ -171,7 +172,9 @@ class _Writer:
         ):
             work = partial(write_one, self.rules, self.images)
             shared = [self.images, *self.config.sources]
-            results = map_unordered(work, todo, workers=self.config.workers, shared=shared)
+            results = map_unordered(
+                work, todo, workers=self.config.workers, crashed=crashed, shared=shared
+            )
             for result in results:
                 if result.reason_code == _FACE and self.config.deface_command:
                     heads[Path(result.name).parent].append(refs_of[result.file_key])
@@ -236,16 +239,22 @@ def write_one(rules: FileRules, images: Path, job: tuple[FileRef, str]) -> FileR
     ref, stamp = job
     name = Path()
     try:
-        header = read_header(ref.path, ref.file_key, rules)
-        name = name_of(header)
-        if not rules.allow_faces and may_show_face(ref.path, rules.limits):
+        frames = read_frames(ref.path, ref.file_key, rules)
+        name = name_of(frames[0])
+        if not rules.allow_faces and may_show_face(frames, rules.limits):
             raise refuse(_FACE)
-        clean = clean_file(header, rules)
+        clean = clean_file(frames[0], rules)
         with atomic_path(images / clean.name) as partial_path:
             write(clean.dataset, partial_path)
     except RejectedFileError as error:
         return _rejected(ref.file_key, stamp, error, name)
     return _written(ref.file_key, stamp, clean.name)
+
+
+def crashed(job: tuple[FileRef, str]) -> FileResult:
+    """Return what became of a file that killed its worker."""
+    ref, stamp = job
+    return _rejected(ref.file_key, stamp, reject("decoder_crashed"))
 
 
 def _written(file_key: str, stamp: str, name: Path) -> FileResult:

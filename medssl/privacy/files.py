@@ -1,5 +1,7 @@
 """One DICOM file in, one that may leave out, or the reason why it may not."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -10,10 +12,11 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from medssl.errors import RejectedFileError
-from medssl.io.deidentify import Pseudonymizer, body_part
+from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom.headers import read_headers
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.dicom.stream import open_dicom, read_dataset
+from medssl.io.head_fov import head_fov
 from medssl.io.limits import Limits
 from medssl.io.untrusted import untrusted
 from medssl.privacy import pixels
@@ -32,7 +35,6 @@ REFUSED = {
 }
 _SKIPPED = frozenset({"not_dicom", "face_in_view"})
 
-_HEAD = frozenset({"head", "head_neck", "whole_body"})
 _HEAD_WORDS = ("HEAD", "BRAIN", "SKULL", "FACE", "FACIAL", "NEURO", "CRANI", "ORBIT", "SINUS")
 _DESCRIPTIONS = ["BodyPartExamined", "StudyDescription", "SeriesDescription", "ProtocolName"]
 
@@ -73,31 +75,55 @@ def refuse(code: str) -> RejectedFileError:
 
 
 def read_header(path: Path, file_key: str, rules: FileRules) -> SliceHeader:
-    """Return the first slice of ``path``, which ``ingest`` would take too.
+    """Return the first of ``read_frames``."""
+    return read_frames(path, file_key, rules)[0]
+
+
+def read_frames(path: Path, file_key: str, rules: FileRules) -> Sequence[SliceHeader]:
+    """Return the slices of ``path``, which ``ingest`` would take too.
 
     Raises:
         RejectedFileError: it is no image of a scan, is damaged, or may have text burned in.
     """
     try:
-        header = read_headers(path, file_key, rules.pseudonymizer, rules.limits)[0]
+        frames = read_headers(path, file_key, rules.pseudonymizer, rules.limits)
     except RejectedFileError as error:
         if error.code == "mosaic_unsupported":
             raise refuse("needs_private_elements") from None
         raise (refuse(error.code) if error.code in REFUSED else error) from None
+    header = frames[0]
     if "MOSAIC" in header.image_type:
         raise refuse("needs_private_elements")
     if header.defect is not None:
         raise RejectedFileError(header.defect, "Its pixels or its place cannot be read.")
-    return header
+    return frames
 
 
-def may_show_face(path: Path, limits: Limits) -> bool:
-    """Return whether ``path`` shows a head, or does not say that it shows something else."""
-    with untrusted("damaged_header"), open_dicom(path, limits) as stream:
+def may_show_face(frames: Sequence[SliceHeader], limits: Limits) -> bool:
+    """Return whether a file shows a head, or does not say that it shows something else.
+
+    Besides the rule of the catalog, a word in a description counts that speaks of a head.
+    """
+    if head_fov(frames[0].body_part, _length_mm(frames)) != "no":
+        return True
+    with untrusted("damaged_header"), open_dicom(frames[0].path, limits) as stream:
         dataset = read_dataset(stream, _DESCRIPTIONS, pixels=False)
-        part = body_part(str(dataset.get("BodyPartExamined") or ""))
         said = " ".join(str(dataset.get(keyword) or "") for keyword in _DESCRIPTIONS).upper()
-        return not part or part in _HEAD or any(word in said for word in _HEAD_WORDS)
+        return any(word in said for word in _HEAD_WORDS)
+
+
+def _length_mm(frames: Sequence[SliceHeader]) -> float:
+    """Return how far up and down the patient the frames of a file reach; infinite if unknown."""
+    heights_mm = []
+    for frame in frames:
+        if frame.plane is None:
+            return math.inf
+        plane, pixels = frame.plane, frame.pixels
+        row_mm = plane.row_LPS[2] * plane.spacing_mm[1] * pixels.columns
+        column_mm = plane.column_LPS[2] * plane.spacing_mm[0] * pixels.rows
+        top_mm = plane.origin_LPS_mm[2]
+        heights_mm += [top_mm, top_mm + row_mm, top_mm + column_mm, top_mm + row_mm + column_mm]
+    return max(heights_mm) - min(heights_mm)
 
 
 def clean_file(header: SliceHeader, rules: FileRules, *, defaced: bytes | None = None) -> CleanFile:

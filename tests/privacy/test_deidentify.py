@@ -1,6 +1,7 @@
 """What leaves names nobody, is valid DICOM, and holds the same scan."""
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pydicom.uid import (
 from medssl.config.load import validate
 from medssl.errors import ConfigError, FolderError
 from medssl.io.dicom.read import read_dicom_folder
-from medssl.privacy.deidentify import DeidentifyConfig
+from medssl.privacy.deidentify import DeidentifyConfig, write_one
 from tests import canaries, phantoms
 
 COUNT = 6
@@ -309,7 +310,7 @@ def head(folder, part="HEAD"):
     return canaries.write(folder, edit=lambda ds, _: setattr(ds, "BodyPartExamined", part))
 
 
-@pytest.mark.parametrize(("part", "written"), [("HEAD", 0), ("", 0), ("CHEST", COUNT)])
+@pytest.mark.parametrize(("part", "written"), [("HEAD", 0), ("NECK", 0), ("", 0), ("CHEST", COUNT)])
 def test_what_may_show_a_face_is_refused(tmp_path, clean, part, written):
     head(tmp_path / "in", part)
     result, files = clean(tmp_path / "in")
@@ -317,6 +318,37 @@ def test_what_may_show_a_face_is_refused(tmp_path, clean, part, written):
     assert result.summary.get("reason.face_in_view", 0) == COUNT - written
     _, allowed = clean(tmp_path / "in", out="allowed", allow_faces=True)
     assert len(allowed) == COUNT
+
+
+def test_an_upright_image_of_the_chest_that_reaches_the_chin_may_show_a_face(tmp_path, clean):
+    """Coronal slices, 600 mm long."""
+    affine = phantoms.affine_ras(degrees=(-90, 0, 0), spacing_mm=(1.0, 100.0, 3.0))
+    phantoms.write_dicom(
+        tmp_path / "in",
+        phantoms.phantom(affine),
+        affine,
+        edit=lambda ds, _: setattr(ds, "BodyPartExamined", "CHEST"),
+    )
+    result, files = clean(tmp_path / "in")
+    assert files == []
+    assert result.summary["reason.face_in_view"] == 5
+
+
+def dies_on_the_third(rules, images, job):
+    if pydicom.dcmread(job[0].path, stop_before_pixels=True).InstanceNumber == 3:
+        os._exit(17)
+    return write_one(rules, images, job)
+
+
+def test_a_file_that_kills_its_worker_is_refused_and_the_others_are_written(
+    source, clean, monkeypatch
+):
+    from medssl.privacy import deidentify as stage
+
+    monkeypatch.setattr(stage, "write_one", dies_on_the_third)
+    result, files = clean(source, workers=2)
+    assert result.summary["reason.decoder_crashed"] == result.summary["quarantined"] == 1
+    assert len(files) == result.summary["written"] == COUNT - 1
 
 
 DEFACE = """

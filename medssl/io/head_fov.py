@@ -21,16 +21,20 @@ _HEADLESS_MM = {
 """How far up and down a scan of a body part may reach before it may hold the chin as well."""
 
 
-def head_fov(body_part: str, volume: Volume) -> str:
+def head_fov(body_part: str, length_mm: float) -> str:
     """Return "yes", "no" or "possible".
 
     Args:
         body_part: a word of the vocabulary, "" where it is not stated.
-        volume: as stored.
+        length_mm: how far up and down the patient the images reach.
     """
     if body_part in _HEADS:
         return "yes"
     most_mm = _HEADLESS_MM.get(body_part)
-    upright = next(axis for axis, code in enumerate(axis_codes(volume.affine_ras)) if code in "SI")
-    length_mm = volume.shape[upright] * volume.spacing_mm[upright]
     return "no" if most_mm is not None and length_mm <= most_mm else "possible"
+
+
+def upright_mm(volume: Volume) -> float:
+    """Return how far up and down the patient ``volume`` reaches."""
+    upright = next(axis for axis, code in enumerate(axis_codes(volume.affine_ras)) if code in "SI")
+    return volume.shape[upright] * volume.spacing_mm[upright]

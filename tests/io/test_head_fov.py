@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl.ingest.head_fov import head_fov
+from medssl.io.head_fov import head_fov, upright_mm
 from medssl.io.volume import Volume
 
 
@@ -29,4 +29,4 @@ def volume(length_mm, turned=False):
 )
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_head_is_never_called_none(body_part, length_mm, expected, turned):
-    assert head_fov(body_part, volume(length_mm, turned)) == expected
+    assert head_fov(body_part, upright_mm(volume(length_mm, turned))) == expected
