@@ -73,7 +73,7 @@ def start_dcm2niix(_: Path, __: Path) -> None:
     _dcm2niix("-h")
 
 
-def run_ingest(source: Path, target: Path, *, workers: int = 1) -> None:
+def run_ingest(source: Path, target: Path, *, workers: int | str = "inline") -> None:
     """Fill the library ``target / "library"``, or find that there is nothing to do."""
     from medssl.ingest.ingest import IngestConfig, ingest
 
