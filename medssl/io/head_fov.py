@@ -1,7 +1,8 @@
 """May a face be in it? Heads can be recognised, so whoever exports images has to know.
 
 Judged so that a head is never called none: only a body part that a header states, and that ends
-below the neck, in a field of view too short to reach up there, is a "no".
+below the neck, in a field of view too short to reach up there, is a "no". A limb is not: the chin
+is beside a shoulder, and hands are scanned beside the head.
 """
 
 from medssl.io.geometry import axis_codes
@@ -13,7 +14,6 @@ _HEADLESS_MM = {
     "breast": 450,
     "abdomen": 550,
     "pelvis": 600,
-    "limb": 400,
     "chest_abdomen": 650,
     "abdomen_pelvis": 700,
     "chest_abdomen_pelvis": 850,

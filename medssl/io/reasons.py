@@ -40,6 +40,10 @@ REASONS: dict[str, Reason] = {
         "The header announces {announced_mib:.0f} MiB of voxels, more than the {limit_mib:.0f} "
         "MiB allowed. If it is real, raise `max_volume_mib`."
     ),
+    "out_of_memory": Reason(
+        "Reading it needs more memory than there was. If it is real, use fewer workers or a "
+        "machine with more memory; if not, lower `max_volume_mib`."
+    ),
     "decompression_bomb": Reason(
         "Unpacking it gives more than its header announces or than is allowed; it was not read "
         "to the end."

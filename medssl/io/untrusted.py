@@ -24,7 +24,8 @@ def untrusted(code: str) -> Iterator[None]:
     patient's name included, so none of their text may pass.
 
     Raises:
-        RejectedFileError: ``code``, or ``unreadable_file`` when the operating system failed.
+        RejectedFileError: ``code``; ``unreadable_file`` when the operating system failed,
+            ``out_of_memory`` when there was too little of it.
     """
     with warnings.catch_warnings(), disable_value_validation(), _muted():
         warnings.simplefilter("ignore")
@@ -32,6 +33,8 @@ def untrusted(code: str) -> Iterator[None]:
             yield
         except RejectedFileError:
             raise
+        except MemoryError:
+            raise reject("out_of_memory") from None
         except OSError as error:
             raise reject("unreadable_file" if error.errno is not None else code) from None
         except BaseException as error:  # a damaged file makes a parser raise anything at all

@@ -16,8 +16,14 @@ ARCHIVES = {
     "too_many_members",
 }
 """In tests/io/sources/test_archive.py."""
-SHOWN_ELSEWHERE = ARCHIVES | {"decoder_crashed", "incomplete_redelivery", "burned_in_text"}
-"""In tests/ingest/test_isolation.py, test_redelivery.py and test_burned_in_text.py."""
+SHOWN_ELSEWHERE = ARCHIVES | {
+    "decoder_crashed",
+    "incomplete_redelivery",
+    "burned_in_text",
+    "out_of_memory",
+}
+"""In tests/ingest/test_isolation.py, test_redelivery.py and test_burned_in_text.py, and in
+tests/io/test_untrusted.py."""
 
 
 @pytest.mark.parametrize(

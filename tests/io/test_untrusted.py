@@ -29,6 +29,13 @@ def test_the_system_and_the_file_are_told_apart(tmp_path):
     assert caught.value.code == "unreadable_file"
 
 
+def test_too_little_memory_is_no_damage():
+    with pytest.raises(RejectedFileError) as caught, untrusted("damaged_header"):
+        bytes(2**62)
+    assert caught.value.code == "out_of_memory"
+    assert not caught.value.skipped
+
+
 def test_loggers_are_as_before_afterwards():
     logger = logging.getLogger("pydicom")
     before = (logger.propagate, logger.handlers)

@@ -6,7 +6,7 @@ vendor-neutral pseudo-code for SUV.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydicom import Dataset
@@ -18,6 +18,8 @@ _GRAMS_PER_KG = 1000
 _MOST_HALF_LIVES = 10
 _WEIGHT_KG = (0.2, 500.0)
 _DAY = timedelta(days=1)
+_MOST_HALF_LIFE_UNDATED_S = 6 * 3600
+"""Four half-lives a day: nobody scans a day after the injection, so the time of day tells all."""
 
 _PHILIPS_GROUP, _PHILIPS_CREATOR = 0x7053, "Philips PET Private Group"
 _PHILIPS_SUV, _PHILIPS_ACTIVITY = 0x00, 0x09
@@ -43,6 +45,10 @@ class Pet:
     """Start of this slice's acquisition, likewise."""
     philips_suv: float | None
     philips_activity: float | None
+    suv_type: str = "BW"
+    """Per gram of what, where the values are uptake already: BW is body weight."""
+    injection_dated: bool = False
+    """Whether the day of the injection is stated, not only the time of day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ def pet_of(dataset: Dataset, *, enhanced: bool) -> Pet | None:
         acquired_after_s=_after_injection(tracer, acquired),
         philips_suv=_philips(dataset, _PHILIPS_SUV),
         philips_activity=_philips(dataset, _PHILIPS_ACTIVITY),
+        suv_type=text_of(dataset, "SUVType").upper() or "BW",
+        injection_dated=_injected(tracer) is not None,
     )
 
 
@@ -86,16 +94,21 @@ def uptake(slices: Sequence[Pet]) -> Uptake:
     first acquisition where the series claims to start after it (it was then processed later).
     """
     first = slices[0]
-    if len({(pet.units, pet.decay, pet.dose_bq, pet.weight_kg) for pet in slices}) > 1:
+    if len({_whatever_time(pet) for pet in slices}) > 1:
         return Uptake(None, "slices_differ")
     if first.enhanced or first.units not in ("BQML", "CNTS", "GML"):
         return Uptake(None, "enhanced" if first.enhanced else "units")
     if first.units == "GML":
-        return Uptake(1.0)
+        return Uptake(1.0) if first.suv_type == "BW" else Uptake(None, "suv_type")
     if first.units == "CNTS" and first.philips_suv:
         return Uptake(first.philips_suv)
     activity = 1.0 if first.units == "BQML" else first.philips_activity
     return Uptake(None, "units") if activity is None else _of_activity(slices, activity)
+
+
+def _whatever_time(pet: Pet) -> Pet:
+    """Return what all slices of a scan have in common: everything but when each was acquired."""
+    return replace(pet, series_after_s=None, acquired_after_s=None)
 
 
 def _of_activity(slices: Sequence[Pet], activity: float) -> Uptake:
@@ -110,6 +123,9 @@ def _of_activity(slices: Sequence[Pet], activity: float) -> Uptake:
         "decay_correction": first.decay not in ("START", "ADMIN"),
         "half_life": start and half_life_s is None,
         "time": start and start_s is None,
+        "injection_date": start
+        and not first.injection_dated
+        and (half_life_s or 0) > _MOST_HALF_LIFE_UNDATED_S,
     }
     missing = next((word for word, true in checks.items() if true), "")
     if missing or first.weight_kg is None or first.dose_bq is None:
@@ -135,16 +151,12 @@ def _after_injection(tracer: Dataset, moment: datetime | None) -> float | None:
     """Return the seconds from the injection to ``moment``.
 
     Where only the time of day of the injection is stated, it was the last one before ``moment``:
-    on the day before, if the scan began after midnight.
+    on the day before, if the scan began after midnight. Long-lived tracers need the date.
     """
     if moment is None:
         return None
-    try:
-        injected = DT(text_of(tracer, "RadiopharmaceuticalStartDateTime"))
-    except ValueError:
-        injected = None
-    if injected is not None:
-        return (moment - injected.replace(tzinfo=None)).total_seconds()
+    if (injected := _injected(tracer)) is not None:
+        return (moment - injected).total_seconds()
     try:
         time = TM(text_of(tracer, "RadiopharmaceuticalStartTime"))
     except ValueError:
@@ -153,6 +165,14 @@ def _after_injection(tracer: Dataset, moment: datetime | None) -> float | None:
         return None
     start = datetime.combine(moment.date(), time)
     return (moment - (start if start <= moment else start - _DAY)).total_seconds()
+
+
+def _injected(tracer: Dataset) -> datetime | None:
+    try:
+        stated = DT(text_of(tracer, "RadiopharmaceuticalStartDateTime"))
+    except ValueError:
+        return None
+    return stated.replace(tzinfo=None) if stated else None
 
 
 def _moment(dataset: Dataset, day: str, time: str) -> datetime | None:

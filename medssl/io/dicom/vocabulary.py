@@ -117,6 +117,7 @@ ACQUISITION_TAGS = [
 
 PET_TAGS = [
     "Units",
+    "SUVType",
     "DecayCorrection",
     "CorrectedImage",
     "PatientWeight",

@@ -81,6 +81,17 @@ def test_a_long_lived_isotope_may_be_injected_days_before():
     assert uptake([days]).factor > 0
 
 
+def test_a_long_lived_isotope_needs_the_day_of_its_injection():
+    """By the time of day alone, a scan three days later would look like one on the same day."""
+    zirconium = {"RadionuclideHalfLife": "282276"}
+    assert uptake([stated(**zirconium)]).missing == "injection_date"
+    assert uptake([stated(**zirconium, DecayCorrection="ADMIN")]).missing == ""
+    dated = stated(**zirconium, RadiopharmaceuticalStartDateTime="20191229100000")
+    days_s = 3 * 86400 + 3600
+    expected = WEIGHT_KG * 1000 / (DOSE_BQ * 2 ** (-days_s / 282276))
+    assert uptake([dated]).factor == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "missing"),
     [
@@ -94,6 +105,8 @@ def test_a_long_lived_isotope_may_be_injected_days_before():
         ({"CorrectedImage": ["DECY"]}, "not_corrected"),
         ({"Units": "PROPCPS"}, "units"),
         ({"Units": "CNTS"}, "units"),
+        ({"Units": "GML", "SUVType": "LBM"}, "suv_type"),
+        ({"Units": "GML", "SUVType": "BSA"}, "suv_type"),
         ({"RadiopharmaceuticalStartDateTime": "20200101120000"}, "implausible_time"),
         ({"RadiopharmaceuticalStartDateTime": "20190101120000"}, "implausible_time"),
     ],
@@ -107,7 +120,21 @@ def test_what_is_not_known_is_not_made_up(changes, missing):
 
 def test_enhanced_and_mixed_pets_are_left_alone():
     assert uptake([stated(enhanced=True)]).missing == "enhanced"
-    assert uptake([stated(), replace(stated(), dose_bq=1.0)]).missing == "slices_differ"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dose_bq": 1.0},
+        {"half_life_s": 1200.0},
+        {"weight_kg": 71.0},
+        {"corrected": False},
+        {"philips_suv": 0.5},
+        {"philips_activity": 0.5},
+    ],
+)
+def test_slices_that_state_different_things_have_no_one_factor(other):
+    assert uptake([stated(), replace(stated(), **other)]).missing == "slices_differ"
 
 
 def test_counts_need_the_makers_own_factor():
@@ -122,6 +149,7 @@ def test_counts_need_the_makers_own_factor():
     assert uptake([philips("0", "2")]).factor == pytest.approx(2 * uptake([stated()]).factor)
     assert uptake([philips("0", "0")]).missing == "units"
     assert uptake([stated(Units="GML")]).factor == 1
+    assert uptake([stated(Units="GML", SUVType="BW")]).factor == 1
 
 
 def test_other_modalities_have_no_uptake():
