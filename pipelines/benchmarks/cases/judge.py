@@ -92,6 +92,12 @@ def verdict(made: Sequence[Made] | str, expect: Expect, truth: Sequence[Expected
     if not wanted:
         refused = any(outcome == "quarantined" for outcome, _ in expect.others)
         return "WRONG" if refused else "kept"
+    word = _compared(made, wanted)
+    kept = truth and expect.fair and word == "WRONG" and _compared(made, expect.fair) == "ok"
+    return "kept" if kept else word
+
+
+def _compared(made: Sequence[Made], wanted: Sequence[Expected]) -> str:
     right = matched(made, wanted, lenient=True).count("")
     more = [one for one in made if 1 not in one.array_IJK.shape]
     if right < len(wanted):
