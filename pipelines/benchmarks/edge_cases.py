@@ -11,8 +11,9 @@ in world space:
   medssl, the files were refused for the right reason;
 - WRONG: an image came out without an exception, and is false, or what it was made of must not
   be trusted;
-- part: what came out is right, and some is missing; kept: files that medssl by
-  default leaves out were converted, or padding stayed among the values; err: an exception; 0: nothing and no exception; -: not for this tool.
+- part: what came out is right, and some is missing; kept: files that medssl by default leaves
+  out were converted, or padding stayed among the values; err: an exception; 0: nothing and no
+  exception; -: not for this tool.
 
 The truth of a real series is not known: the others are compared with what medssl made of it,
 once that agrees with the pixels of the files, and the cell says "differs" where they are not alike.
