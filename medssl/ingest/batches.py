@@ -21,6 +21,7 @@ from medssl.io.sources.staging import Delivery, Ledger, Staged, Staging
 from medssl.library.identity import identity_path
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.progress import task
+from medssl.runs.workers import threads_per_worker
 
 _log = logging.getLogger(__name__)
 
@@ -133,13 +134,14 @@ class Filling:
         self.seen |= places.keys()
 
     def _convert(self, items: Sequence[Item]) -> None:
+        todo = [item for item in items if not self.state.is_done(item)]
         conversion = Conversion(
             library=self.config.library,
             pseudonymizer=self.pseudonymizer,
             limits=self.config.limits,
             ocr=self.config.ocr,
+            threads=threads_per_worker(self.config.workers, len(todo)),
         )
-        todo = [item for item in items if not self.state.is_done(item)]
         work = partial(convert, conversion)
         folders = filter(Path.is_dir, map(Path, self.config.sources))
         shared = [identity_path(self.config.library), *folders]

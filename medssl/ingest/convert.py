@@ -8,6 +8,7 @@ from typing import Any
 from medssl.errors import RejectedFileError
 from medssl.ingest.describe import Origin, catalog_row
 from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
+from medssl.ingest.measure import store_measured
 from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom.acquisition import agreed
@@ -21,7 +22,6 @@ from medssl.io.sources.folder import FileRef
 from medssl.io.untrusted import untrusted
 from medssl.io.volume import Volume
 from medssl.library.outcomes import FileOutcome
-from medssl.library.volumes import write_volume
 from medssl.runs.digest import digest_file, digest_json
 
 CONVERSION_VERSION = 2
@@ -39,6 +39,7 @@ class Conversion:
     limits: Limits
     ocr: bool = False
     """Refuse scans that show text."""
+    threads: int = 1
 
 
 def conversion_settings(limits: Limits, *, ocr: bool) -> list[object]:
@@ -105,11 +106,16 @@ def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]
     first = found.slices[0]
     instances = sorted(f"{h.keys.instance}/{h.frame_index}" for h in found.slices)
     volume_key = conversion.pseudonymizer.volume_key(first.keys.series, *instances)
-    stored = write_volume(conversion.library, volume_key, found.volume)
+    measured = store_measured(
+        conversion.library,
+        volume_key,
+        found.volume,
+        lambda: _content_key(conversion, found.files),
+        conversion.threads,
+    )
     origin = Origin(
         source_format="dicom",
         source_files=len(found.files),
-        file_digest=_content_key(conversion, found.files),
         body_part=_agreed(found.slices),
         image_type=deidentify.image_type(first.image_type),
         acquisition=agreed([header.acquisition for header in found.slices]),
@@ -117,7 +123,7 @@ def _store_dicom(conversion: Conversion, found: SeriesOutcome) -> dict[str, Any]
         split_by=found.split_by,
         flags=found.flags,
     )
-    return catalog_row(volume_key, first.keys, stored, origin)
+    return catalog_row(volume_key, first.keys, measured, origin)
 
 
 def _convert_nifti(conversion: Conversion, item: NiftiItem) -> ItemResult:
@@ -143,16 +149,17 @@ def _store_nifti(
 ) -> dict[str, Any]:
     _refuse_text(conversion, found.volume, as_stored=False)
     volume_key = conversion.pseudonymizer.volume_key(item.keys.instance, *found.split_by)
-    stored = write_volume(conversion.library, volume_key, found.volume)
+    measured = store_measured(
+        conversion.library, volume_key, found.volume, lambda: file_digest, conversion.threads
+    )
     unknown = () if item.keys.patient_known else ("patient_unknown",)
     origin = Origin(
         source_format="nifti",
         source_files=1,
-        file_digest=file_digest,
         split_by=found.split_by,
         flags=(*found.flags, *unknown),
     )
-    return catalog_row(volume_key, item.keys, stored, origin)
+    return catalog_row(volume_key, item.keys, measured, origin)
 
 
 def _refuse_text(conversion: Conversion, volume: Volume, *, as_stored: bool) -> None:

@@ -3,16 +3,10 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
+from medssl.ingest.measure import Measured
 from medssl.io.deidentify import ScanKeys
 from medssl.io.dicom.acquisition import Acquisition
 from medssl.io.head_fov import head_fov, upright_mm
-from medssl.io.narrow import VoxelArray
-from medssl.io.volume import Volume
-from medssl.library.fingerprints.dct256 import dct256
-from medssl.library.fingerprints.voxel_digest import voxel_digest
-from medssl.library.small_integers import are_small, histogram
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +15,6 @@ class Origin:
 
     source_format: str
     source_files: int
-    file_digest: str
     body_part: str = ""
     image_type: str = ""
     acquisition: Acquisition = field(default_factory=Acquisition)
@@ -30,9 +23,11 @@ class Origin:
     flags: tuple[str, ...] = ()
 
 
-def catalog_row(volume_key: str, keys: ScanKeys, stored: Volume, origin: Origin) -> dict[str, Any]:
-    """Return the row of ``stored``, a volume as it lies in the library."""
-    full, bbox = dct256(stored.array_IJK, stored.intensity)
+def catalog_row(
+    volume_key: str, keys: ScanKeys, measured: Measured, origin: Origin
+) -> dict[str, Any]:
+    """Return the row of a volume as it lies in the library."""
+    stored = measured.volume
     return {
         "volume_key": volume_key,
         "patient_key": keys.patient,
@@ -55,37 +50,13 @@ def catalog_row(volume_key: str, keys: ScanKeys, stored: Volume, origin: Origin)
         ),
         "affine_ras": stored.affine_ras.ravel().tolist(),
         "dtype": str(stored.array_IJK.dtype),
-        **statistics(stored.array_IJK),
+        **measured.statistics,
         "localizer": False,  # localizers are skipped at the door; the column is for other sources
         "regularized": list(stored.regularized),
         "filled_slices": sum(source.filled for source in stored.slices),
         "flags": sorted(origin.flags),
-        "file_digest": origin.file_digest,
-        "voxel_digest": voxel_digest(stored.array_IJK, stored.intensity),
-        "dct_full": full,
-        "dct_bbox": bbox,
-    }
-
-
-def statistics(array: VoxelArray) -> dict[str, float]:
-    """Return the extremes, the 1st and 99th percentile, mean and standard deviation of ``array``.
-
-    The percentiles are voxels of the volume, never interpolated.
-    """
-    if are_small(array.dtype):
-        counted = histogram(array)
-        low, high = counted.values[0], counted.values[-1]
-        p01, p99 = counted.percentiles((1, 99))
-        mean, std = counted.mean, counted.std
-    else:
-        low, high = array.min(), array.max()
-        p01, p99 = np.percentile(array, (1, 99), method="inverted_cdf")
-        mean, std = array.mean(dtype=np.float64), array.std(dtype=np.float64)
-    return {
-        "min": float(low),
-        "max": float(high),
-        "p01": float(p01),
-        "p99": float(p99),
-        "mean": float(mean),
-        "std": float(std),
+        "file_digest": measured.file_digest,
+        "voxel_digest": measured.voxel_digest,
+        "dct_full": measured.dct_full,
+        "dct_bbox": measured.dct_bbox,
     }

@@ -1,5 +1,6 @@
 """Affine arithmetic: frames, spacing, orientation. Pure functions of (4, 4) matrices."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,8 +16,6 @@ Float64Array: TypeAlias = NDArray[np.float64]
 
 LPS_TO_RAS: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's frame (left, posterior, superior) to NIfTI's (right, anterior, superior)."""
-
-_SLAB_VOXELS = 16
 
 
 def lps_to_ras(affine_lps: Float64Array) -> Float64Array:
@@ -71,29 +70,37 @@ def _turn(affine_ras: Float64Array, target: str) -> Float64Array:
     return change
 
 
-def contiguous(array_IJK: "VoxelArray") -> "VoxelArray":
-    """Return ``array_IJK`` in C order; a turned view is copied in slabs that stay in the cache."""
-    if array_IJK.flags.c_contiguous:
-        return array_IJK
-    turned = np.empty(array_IJK.shape, array_IJK.dtype)
-    slowest = int(np.argmax(np.abs(array_IJK.strides)))
-    source, target = (np.moveaxis(array, slowest, 0) for array in (array_IJK, turned))
-    for start in range(0, len(source), _SLAB_VOXELS):
-        target[start : start + _SLAB_VOXELS] = source[start : start + _SLAB_VOXELS]
-    return turned
+def memory_order(array_IJK: "VoxelArray") -> tuple[int, int, int]:
+    """Return the axes from the one that is slowest in memory to the fastest."""
+    slowest, middle, fastest = np.argsort(-np.abs(array_IJK.strides), kind="stable").tolist()
+    return slowest, middle, fastest
+
+
+def in_memory(
+    array_IJK: "VoxelArray",
+) -> tuple["VoxelArray", Callable[["VoxelArray"], "VoxelArray"]]:
+    """Return ``array_IJK`` as it lies in memory, and what turns such an array back.
+
+    Arithmetic is quickest along ascending addresses: the slowest axis comes first, and nothing is
+    flipped. Both are views.
+    """
+    axes = memory_order(array_IJK)
+    flips = tuple(slice(None, None, -1 if step < 0 else None) for step in array_IJK.strides)
+    back = np.argsort(axes)
+    return array_IJK[flips].transpose(axes), lambda lying: lying.transpose(back)[flips]
 
 
 def to_closest_ras(volume: "Volume") -> "Volume":
     """Return ``volume`` with its axes as near to right, front, head as flips can bring them.
 
     Nothing is resampled: an oblique scan stays oblique, and its affine says so. The sources of
-    the slices turn with them.
+    the slices turn with them. The voxels are a view: they are not moved in memory.
     """
     array, affine = reorient(volume.array_IJK, volume.affine_ras, "RAS")
     axis, direction = _turn(volume.affine_ras, "RAS")[volume.slice_axis]
     return replace(
         volume,
-        array_IJK=contiguous(array),
+        array_IJK=array,
         affine_ras=affine,
         slice_axis=int(axis),
         slices=volume.slices[:: int(direction)],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.io.geometry import in_memory
 from medssl.io.narrow import VoxelArray
 
 _MOST_BYTES = 2
@@ -47,8 +48,10 @@ def histogram(array: VoxelArray) -> Histogram:
     """Return the histogram of an array of small integers, of at least two axes."""
     codes = 256**array.dtype.itemsize
     counts = np.zeros(codes, np.int64)
-    for slab in array.view(_unsigned(array.dtype)):  # bincount makes 64-bit numbers of a slab
-        counts += np.bincount(slab.ravel(order="K"), minlength=codes)
+    for slab in in_memory(array)[0].view(
+        _unsigned(array.dtype)
+    ):  # bincount makes 64-bit numbers of a slab
+        counts += np.bincount(slab.ravel(), minlength=codes)
     values = _every_value(array.dtype)
     ascending = np.argsort(values, kind="stable")
     there = ascending[counts[ascending] > 0]

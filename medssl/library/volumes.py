@@ -1,11 +1,16 @@
-"""One volume of the library in one file: voxels on the closest RAS grid, and their geometry."""
+"""One volume of the library in one file: voxels on the closest RAS grid, and their geometry.
+
+The file's axes are in the order in which the reader had them in memory, slices first for DICOM, so
+that nothing is transposed on the way; its meta data say which is which.
+"""
 
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +18,7 @@ import blosc2
 import numpy as np
 
 from medssl.errors import InputError
-from medssl.io.geometry import to_closest_ras
+from medssl.io.geometry import memory_order, to_closest_ras
 from medssl.io.narrow import VoxelArray
 from medssl.io.volume import SliceSource, Volume
 from medssl.library.fingerprints.slice_digest import slice_digests
@@ -50,8 +55,19 @@ def volume_path(library: Path, volume_key: str) -> Path:
     return Path(library) / FOLDER / f"{volume_key}{SUFFIX}"
 
 
-def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
+def write_volume(
+    library: Path,
+    volume_key: str,
+    volume: Volume,
+    digests: Callable[[], Sequence[str]] | None = None,
+) -> Volume:
     """Store ``volume``, turned to the closest RAS grid; the file appears whole or not at all.
+
+    Args:
+        library: the library's folder.
+        volume_key: names the file.
+        volume: what to store.
+        digests: gives ``slice_digests`` of the turned volume, where somebody makes them anyway.
 
     Returns:
         The volume as it was stored.
@@ -60,25 +76,33 @@ def write_volume(library: Path, volume_key: str, volume: Volume) -> Volume:
         OSError: there is no room for it.
     """
     stored = to_closest_ras(volume)
+    axes = memory_order(stored.array_IJK)
+    array = stored.array_IJK.transpose(axes)
     with atomic_path(volume_path(library, volume_key)) as partial, _full_disk_named(partial):
-        file = blosc2.asarray(
-            stored.array_IJK,
+        file = blosc2.empty(
+            array.shape,
+            dtype=array.dtype,
             urlpath=str(partial),
             mode="w",
-            chunks=tuple(min(_CHUNK_VOXELS, n) for n in stored.shape),
-            blocks=tuple(min(_BLOCK_VOXELS, n) for n in stored.shape),
+            chunks=tuple(min(_CHUNK_VOXELS, n) for n in array.shape),
+            blocks=tuple(min(_BLOCK_VOXELS, n) for n in array.shape),
             cparams=blosc2.CParams(
                 codec=blosc2.Codec.ZSTD,
                 clevel=1,
                 filters=[blosc2.Filter.BITSHUFFLE],
-                typesize=stored.array_IJK.dtype.itemsize,
+                typesize=array.dtype.itemsize,
                 nthreads=1,
             ),
-            meta={_META: _geometry(stored)},
+            meta={_META: _geometry(stored) | {"axes": list(axes)}},
         )
+        for corner in product(*(range(0, n, _CHUNK_VOXELS) for n in array.shape)):
+            chunk = tuple(slice(start, start + _CHUNK_VOXELS) for start in corner)
+            file[chunk] = np.ascontiguousarray(array[chunk])
         file.schunk.vlmeta[_SLICES] = [list(astuple(source)) for source in stored.slices]
-        file.schunk.vlmeta[_DIGESTS] = slice_digests(
-            stored.array_IJK, stored.intensity, stored.slice_axis
+        file.schunk.vlmeta[_DIGESTS] = list(
+            digests()
+            if digests
+            else slice_digests(stored.array_IJK, stored.intensity, stored.slice_axis)
         )
     return stored
 
@@ -148,7 +172,7 @@ def _read(library: Path, volume_key: str, part: Callable[[Any, dict[str, Any]], 
 def _volume(file: Any, meta: dict[str, Any]) -> Volume:
     slices = _record(file, meta)
     return Volume(
-        array_IJK=np.asarray(file[:]),
+        array_IJK=np.asarray(file[:]).transpose(np.argsort(meta["axes"])),
         affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
         modality=meta["modality"],
         intensity=meta["intensity"],
@@ -158,9 +182,17 @@ def _volume(file: Any, meta: dict[str, Any]) -> Volume:
     )
 
 
-def _middle_planes(file: Any, _: dict[str, Any]) -> tuple[VoxelArray, VoxelArray, VoxelArray]:
-    i, j, k = (n // 2 for n in file.shape)
-    return np.asarray(file[:, :, k]), np.asarray(file[:, j, :]), np.asarray(file[i, :, :])
+def _middle_planes(file: Any, meta: dict[str, Any]) -> tuple[VoxelArray, VoxelArray, VoxelArray]:
+    axes = meta["axes"]
+
+    def plane(across: int) -> VoxelArray:
+        """Return the plane of the two other axes, in their order."""
+        stored = axes.index(across)
+        middle = np.asarray(file[(slice(None),) * stored + (file.shape[stored] // 2,)])
+        left = [axis for axis in axes if axis != across]
+        return middle if left[0] < left[1] else middle.T
+
+    return plane(2), plane(1), plane(0)
 
 
 def _record(file: Any, meta: dict[str, Any]) -> SliceRecord:

@@ -45,6 +45,18 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads_per_worker(workers: int | str, rows: int) -> int:
+    """Return how many threads each worker may run, so that all of them keep all cores busy.
+
+    On a cluster it is one: how many workers share a machine is known only there.
+    """
+    if workers == INLINE:
+        return available_cores()
+    if isinstance(workers, str):
+        return 1
+    return max(1, available_cores() // max(1, min(workers or available_cores(), rows)))
+
+
 def map_unordered(
     function: Callable[[Row], Result],
     rows: Sequence[Row],

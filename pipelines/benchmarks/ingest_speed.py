@@ -10,7 +10,8 @@ memory is that of the process, imports included. The page cache is warm througho
 
 - memory: 300 x 512^2 uncompressed to a volume. dcm2niix -z n also writes it (to the disk cache).
 - library: the same into a library: headers, checks, compressed store, fingerprints, the whole
-  ``ingest()``; dcm2niix -z y writes .nii.gz.
+  ``ingest()`` in its process; dcm2niix -z y writes .nii.gz. ``isolated`` starts a worker process,
+  as the command does, so that a decoder that dies harms no other series; a run pays it once.
 - compressed: JPEG-LS, JPEG 2000, RLE and, where dcmtk's dcmcjpeg is there, JPEG lossless.
 - archive: 20 series with 1 and with 2 workers, and a run over the finished library.
 """
@@ -43,7 +44,7 @@ Reading = dict[str, float]
 Tool = Callable[[Path, Path], None]
 
 
-def read_medssl(source: Path, _: Path) -> None:
+def read_medssl(source: Path, __: Path) -> None:
     """Read a folder to a volume in memory."""
     from medssl.io.dicom.read import read_dicom_folder
 
@@ -167,7 +168,11 @@ def _measure_all(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
             readers | {"dcm2niix, start": start_dcm2niix}, plain, scratch, options.rounds
         ),
         "library": in_turns(
-            {"medssl": run_ingest, "dcm2niix -z y": partial(run_dcm2niix, packed="y")},
+            {
+                "medssl": partial(run_ingest, workers="inline"),
+                "medssl, isolated": run_ingest,
+                "dcm2niix -z y": partial(run_dcm2niix, packed="y"),
+            },
             plain,
             scratch,
             options.rounds,

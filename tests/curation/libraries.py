@@ -1,6 +1,7 @@
 """Small libraries, written as ingest writes them, of volumes that a test makes up or alters."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,10 @@ from scipy import ndimage
 
 from medssl.curation.curate import CurateConfig
 from medssl.ingest.describe import Origin, catalog_row
+from medssl.ingest.measure import store_measured
 from medssl.io.deidentify import ScanKeys
 from medssl.io.volume import Volume
 from medssl.library.catalog import write_catalog
-from medssl.library.volumes import write_volume
 from medssl.runs.tracking import TrackingConfig
 
 
@@ -40,9 +41,10 @@ def write_library(library: Path, scans: dict[str, Scan]) -> Path:
         origin = Origin(
             source_format=scan.source_format,
             source_files=1,
-            file_digest=scan.file_digest or f"file-of-{key}",
         )
-        rows.append(catalog_row(key, keys, write_volume(library, key, scan.volume), origin))
+        file_digest = scan.file_digest or f"file-of-{key}"
+        measured = store_measured(library, key, scan.volume, partial(str, file_digest))
+        rows.append(catalog_row(key, keys, measured, origin))
     write_catalog(library, rows, "test-key")
     return library
 

@@ -1,10 +1,21 @@
+from dataclasses import replace
+from itertools import permutations
+
 import blosc2
 import numpy as np
 import pytest
 
 from medssl.errors import InputError
+from medssl.io.geometry import to_closest_ras
 from medssl.io.volume import SliceSource, Volume
-from medssl.library.volumes import read_slices, read_volume, sweep, volume_path, write_volume
+from medssl.library.volumes import (
+    read_middle_planes,
+    read_slices,
+    read_volume,
+    sweep,
+    volume_path,
+    write_volume,
+)
 from tests import phantoms
 
 AFFINE = phantoms.affine_ras((5, 4, 3))
@@ -59,7 +70,24 @@ def test_a_volume_without_slices_has_no_sources(tmp_path):
 def test_the_file_can_be_read_in_parts(tmp_path):
     stored = write_volume(tmp_path, "key", make())
     file = blosc2.open(str(volume_path(tmp_path, "key")), mode="r")
+    assert file.schunk.meta["medssl"]["axes"] == [0, 1, 2]
     np.testing.assert_array_equal(file[3:9, 4:5, 6:20], stored.array_IJK[3:9, 4:5, 6:20])
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("shape", [(40, 50, 60), (150, 9, 131)])
+def test_whatever_the_order_in_memory_the_volume_and_its_planes_are_the_same(axes, shape, tmp_path):
+    volume = make(shape=shape)
+    lying = np.ascontiguousarray(volume.array_IJK.transpose(axes)).transpose(np.argsort(axes))
+    stored = write_volume(tmp_path, "key", replace(volume, array_IJK=lying))
+    found, (plane_IJ, plane_IK, plane_JK) = (
+        read(tmp_path, "key") for read in (read_volume, read_middle_planes)
+    )
+    i, j, k = (n // 2 for n in stored.shape)
+    np.testing.assert_array_equal(found.array_IJK, to_closest_ras(volume).array_IJK)
+    np.testing.assert_array_equal(plane_IJ, found.array_IJK[:, :, k])
+    np.testing.assert_array_equal(plane_IK, found.array_IJK[:, j, :])
+    np.testing.assert_array_equal(plane_JK, found.array_IJK[i, :, :])
 
 
 def test_the_same_volume_gives_the_same_bytes(tmp_path):

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from medssl.errors import MedSSLError
-from medssl.runs.workers import available_cores, map_unordered
+from medssl.runs.workers import available_cores, map_unordered, threads_per_worker
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -22,6 +22,13 @@ def test_every_row_is_worked_on_once(workers):
 def test_no_rows_need_no_worker():
     assert list(map_unordered(abs, [], workers=4)) == []
     assert available_cores() >= 1
+
+
+def test_workers_share_the_cores_among_them(monkeypatch):
+    monkeypatch.setattr("medssl.runs.workers.available_cores", lambda: 8)
+    shares = [(1, 9, 8), (2, 9, 4), (0, 9, 1), (0, 2, 4), (16, 99, 1), ("inline", 9, 8)]
+    for workers, rows, threads in [*shares, ("dask://host:8786", 9, 1), (2, 0, 8)]:
+        assert threads_per_worker(workers, rows) == threads, workers
 
 
 def test_what_a_row_raises_reaches_the_caller():

@@ -10,11 +10,14 @@ same on every machine, for any number of threads and any version of a numerical 
 """
 
 import math
-from typing import Any, Final
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.io.geometry import in_memory
 from medssl.library.small_integers import are_small, histogram, look_up, table_of
 
 SPEC = "dct256/1"
@@ -34,10 +37,13 @@ FULLEST_PLANE_PARTS = 20
 
 COSINE_SHIFT: Final = 12
 """Cosines are stored as multiples of 2^-12; with 20-bit averages all sums fit in 63 bits."""
+_COUNTED_TOGETHER: Final = 255
 MEAN_SHIFT: Final = 4
 """Averages keep this many bits after the binary point."""
 
-Ints = NDArray[np.int64]
+Ints: TypeAlias = NDArray[np.int64]
+Levels: TypeAlias = NDArray[np.uint16]
+Level: TypeAlias = Callable[[NDArray[Any]], Levels]
 
 
 def dct256(array_IJK: NDArray[Any], intensity: str) -> tuple[bytes, bytes]:
@@ -50,66 +56,85 @@ def dct256(array_IJK: NDArray[Any], intensity: str) -> tuple[bytes, bytes]:
         array_IJK: Voxels on the closest RAS grid.
         intensity: ``"hu"`` or ``"arbitrary"``.
     """
-    levels_IJK = quantise(array_IJK, intensity)
+    array, turned_back = in_memory(array_IJK)
+    level = quantiser(array, intensity)
     air_below = (AIR_BELOW_HU - HU_RANGE[0]) * 32 if intensity == "hu" else AIR_BELOW_LEVEL
-    box = body_box(levels_IJK, air_below)
-    return signature(levels_IJK), signature(levels_IJK[box])
+    box = body_box(array, level, air_below)
+    whole, body = (turned_back(area_pool(part, level)) for part in (array, array[box]))
+    return signature(whole), signature(body)
 
 
-def signature(levels_IJK: NDArray[np.uint16]) -> bytes:
+def signature(cells_IJK: Ints) -> bytes:
     """Return 256 bits, exactly half of them set; equal coefficients are ranked by their place."""
-    coefficients = cosine_transform(area_pool(levels_IJK))[tuple(FREQUENCIES.T)]
+    coefficients = cosine_transform(cells_IJK)[tuple(FREQUENCIES.T)]
     above = np.zeros(BITS, dtype=bool)
     above[np.argsort(coefficients, kind="stable")[BITS // 2 :]] = True
     return np.packbits(above).tobytes()
 
 
-def quantise(array_IJK: NDArray[Any], intensity: str) -> NDArray[np.uint16]:
-    """Map intensities to 16 bits: a fixed range of HU, or the volume's own percentiles."""
-    low, high = HU_RANGE if intensity == "hu" else _percentiles(array_IJK)
-    levels_IJK = np.zeros(array_IJK.shape, dtype=np.uint16)
-    if high <= low:
-        return levels_IJK
+def quantise(array: NDArray[Any], intensity: str) -> Levels:
+    """Return the levels of all of ``array``."""
+    levels, level = np.empty(array.shape, np.uint16), quantiser(array, intensity)
+    for index, plane in enumerate(array):
+        levels[index] = level(plane)
+    return levels
 
-    def level(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+
+def quantiser(array: NDArray[Any], intensity: str) -> Level:
+    """Return what maps any part of ``array`` to 16 bits.
+
+    It takes a fixed range of HU, or the volume's own percentiles.
+    """
+    if intensity == "hu" and array.dtype == np.int16:
+        return _whole_hu()
+    low, high = HU_RANGE if intensity == "hu" else _percentiles(array)
+    if high <= low:
+        return lambda part: np.zeros(part.shape, np.uint16)
+
+    def level(values: NDArray[np.float64]) -> Levels:
         clipped = np.clip(np.nan_to_num(values, nan=low, posinf=low, neginf=low), low, high)
         if intensity == "hu":
             return ((np.rint(clipped) - low) * 32).astype(np.uint16)
         return ((clipped - low) * 65535 / (high - low)).astype(np.uint16)
 
-    small = are_small(array_IJK.dtype)
-    table = table_of(array_IJK.dtype, level) if small else np.empty(0)
-    for i, slab_JK in enumerate(array_IJK):
-        levels_IJK[i] = look_up(table, slab_JK) if small else level(slab_JK.astype(np.float64))
-    return levels_IJK
+    if are_small(array.dtype):
+        return partial(look_up, table_of(array.dtype, level))
+    return lambda part: level(part.astype(np.float64))
 
 
-def body_box(levels_IJK: NDArray[np.uint16], air_below: int) -> tuple[slice, slice, slice]:
+def body_box(array: NDArray[Any], level: Level, air_below: int) -> tuple[slice, slice, slice]:
     """Return the box around the planes that hold more than specks of something other than air.
 
     The whole grid when no plane does.
     """
-    body_IJK = levels_IJK >= air_below
-    counts_JK = body_IJK.sum(axis=0, dtype=np.int64)
-    counts_I = np.array([np.count_nonzero(body_JK) for body_JK in body_IJK])
+    counts_first = np.zeros(array.shape[0], np.int64)
+    counts_others = np.zeros(array.shape[1:], np.int64)
+    for start in range(0, len(array), _COUNTED_TOGETHER):
+        counted = np.zeros(array.shape[1:], np.uint8)  # as far as a byte goes: quicker than wider
+        for index, part in enumerate(array[start : start + _COUNTED_TOGETHER], start):
+            body = level(part) >= air_below
+            counts_first[index] = np.count_nonzero(body)
+            counted += body.view(np.uint8)
+        counts_others += counted
     box = []
-    for counts in (counts_I, counts_JK.sum(axis=1), counts_JK.sum(axis=0)):
+    for counts in (counts_first, counts_others.sum(axis=1), counts_others.sum(axis=0)):
         planes = np.flatnonzero(counts * FULLEST_PLANE_PARTS > counts.max(initial=0))
         box.append(slice(int(planes[0]), int(planes[-1]) + 1) if planes.size else slice(None))
     return box[0], box[1], box[2]
 
 
-def area_pool(levels_IJK: NDArray[np.uint16]) -> Ints:
-    """Average onto (32, 32, 32) cells, voxels on a border shared by area; in 2^-4 of a level.
+def area_pool(array: NDArray[Any], level: Level) -> Ints:
+    """Average the levels onto (32, 32, 32) cells; in 2^-4 of a level.
 
-    Along an axis of N voxels, a cell is N/32 voxels wide. In units of 1/32 voxel its borders are
-    whole numbers, and so is every overlap: sums are exact.
+    Voxels on a border are shared by area. Along an axis of N voxels, a cell is N/32 voxels wide.
+    In units of 1/32 voxel its borders are whole numbers, and so is every overlap: sums are exact.
+    The levels of a whole volume never lie in memory at once.
     """
-    sums: NDArray[Any] = levels_IJK
-    for _ in range(3):  # pool the leading axis and move it last: three times restores the order
-        sums = np.moveaxis(_pool_leading_axis(sums), 0, -1)
-    cells_IJK: Ints = (sums << MEAN_SHIFT) // math.prod(levels_IJK.shape)
-    return cells_IJK
+    sums_first = _pool_leading_axis(array, level, np.uint32)  # an axis has at most 65535 voxels
+    sums_second = _pool_leading_axis(sums_first.swapaxes(0, 1), np.asarray, np.int64)
+    sums_third = _pool_leading_axis(np.moveaxis(sums_second, 2, 0), np.asarray, np.int64)
+    sums: Ints = sums_third.transpose(2, 1, 0)
+    return (sums << MEAN_SHIFT) // math.prod(array.shape)
 
 
 def cosine_transform(cells_IJK: Ints) -> Ints:
@@ -120,16 +145,39 @@ def cosine_transform(cells_IJK: Ints) -> Ints:
     return out_UVW
 
 
-def _pool_leading_axis(array: NDArray[Any]) -> Ints:
+def _pool_leading_axis(
+    array: NDArray[Any], level: Callable[[NDArray[Any]], NDArray[Any]], dtype: type
+) -> NDArray[Any]:
     length = array.shape[0]
-    out = np.zeros((CELLS, *array.shape[1:]), dtype=np.int64)
+    sums = np.empty((CELLS, *array.shape[1:]), dtype)
+    whole, parts = np.empty((2, *array.shape[1:]), dtype)
     for cell in range(CELLS):
         start, stop = cell * length, (cell + 1) * length  # in 1/32 voxel
-        first, last = start // CELLS, (stop - 1) // CELLS
-        out[cell] = array[first : last + 1].sum(axis=0, dtype=np.int64) * CELLS
-        out[cell] -= array[first].astype(np.int64) * (start - first * CELLS)
-        out[cell] -= array[last].astype(np.int64) * ((last + 1) * CELLS - stop)
-    return out
+        whole[:], parts[:] = 0, 0
+        for index in range(start // CELLS, (stop - 1) // CELLS + 1):
+            plane = level(array[index])
+            weight = min(stop, (index + 1) * CELLS) - max(start, index * CELLS)
+            if weight == CELLS:
+                whole += plane
+            else:
+                parts += np.multiply(plane, weight, dtype=dtype)
+        np.multiply(whole, CELLS, out=sums[cell])
+        sums[cell] += parts
+    return sums
+
+
+def _whole_hu() -> Level:
+    """Return the levels of whole HU; what they were written to is written to again."""
+    low, high = HU_RANGE
+    room = cache(lambda shape: np.empty(shape, np.uint16))
+
+    def level(part: NDArray[Any]) -> Levels:
+        levels: Levels = room(part.shape)
+        np.clip(part, low, high, out=levels.view(np.int16))
+        np.subtract(levels, np.int16(low).view(np.uint16), out=levels)
+        return np.left_shift(levels, 5, out=levels)
+
+    return level
 
 
 def _percentiles(array: NDArray[Any]) -> tuple[float, float]:

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medssl.io.geometry import contiguous
-from medssl.library.fingerprints.voxel_digest import canonical_voxels
+from medssl.library.fingerprints.canonical import Canonical, canonical_voxels
 
-SPEC = "slice/1"
+SPEC = "slice/2"
 HEX_DIGITS = 16
-_SLAB = 16
 
 
 def slice_digests(array_IJK: NDArray[Any], intensity: str, slice_axis: int) -> list[str]:
@@ -26,14 +24,24 @@ def slice_digests(array_IJK: NDArray[Any], intensity: str, slice_axis: int) -> l
         intensity: ``"hu"``, or anything else for numbers without a scale; the two differ.
         slice_axis: the axis along which the slices lie.
     """
+    return [h.hex()[:HEX_DIGITS] for h in slice_hashes(array_IJK, intensity, slice_axis)]
+
+
+def slice_hashes(array_IJK: NDArray[Any], intensity: str, slice_axis: int) -> list[bytes]:
+    """Return the whole digests, 32 bytes each, of which ``slice_digests`` are the beginning."""
     slices = np.moveaxis(array_IJK, slice_axis, 0)
-    start = f"{SPEC}/{'hu' if intensity == 'hu' else 'arbitrary'}/{slices.shape[1:]}".encode()
     shared = canonical_voxels(array_IJK, "hu") if intensity == "hu" else None
-    digests = []
-    for first in range(0, len(slices), _SLAB):
-        for one in contiguous(slices[first : first + _SLAB]):
-            canonical = shared or canonical_voxels(one[None], intensity)
-            digest = hashlib.sha256(start)
-            digest.update(np.ascontiguousarray(canonical(one)).data)
-            digests.append(digest.hexdigest()[:HEX_DIGITS])
-    return digests
+    return [
+        hash_plane(shared or canonical_voxels(one, intensity), one, intensity) for one in slices
+    ]
+
+
+def hash_plane(canonical: Canonical, plane: NDArray[Any], intensity: str) -> bytes:
+    """Return the SHA-256 of a plane's canonical values, the first of its two axes fastest.
+
+    That is how scanners and files of both formats put an axial plane into memory.
+    """
+    scale = "hu" if intensity == "hu" else "arbitrary"
+    digest = hashlib.sha256(f"{SPEC}/{scale}/{plane.shape}".encode())
+    digest.update(np.ascontiguousarray(canonical(plane.T)).data)
+    return digest.digest()

@@ -5,7 +5,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medssl.library.fingerprints.voxel_digest import LEVELS, SPEC, voxel_digest
+from medssl.library.fingerprints import slice_digest
+from medssl.library.fingerprints.canonical import LEVELS
+from medssl.library.fingerprints.slice_digest import slice_digests
+from medssl.library.fingerprints.voxel_digest import SPEC, voxel_digest, voxel_digests
 
 RNG = np.random.default_rng(3)
 CT_IJK = RNG.integers(-1024, 3000, (7, 6, 5)).astype(np.int16)
@@ -17,14 +20,20 @@ PADDING = CT_IJK < -1000
 
 def slow_digest(array_IJK, intensity):
     """One voxel at a time, in float64."""
+    count_I, count_J, count_K = array_IJK.shape
     digest = hashlib.sha256(f"{SPEC}/{intensity}/{array_IJK.shape}".encode())
     low, high = float(array_IJK.min()), float(array_IJK.max())
-    for index in np.ndindex(*array_IJK.shape):
-        value = float(array_IJK[index])
-        if intensity == "hu":
-            digest.update(struct.pack("<h", round(min(max(value, -1024), 3071))))
-        else:
-            digest.update(struct.pack("<i", round((value - low) * LEVELS / (high - low))))
+    for k in range(count_K):
+        plane = hashlib.sha256(f"{slice_digest.SPEC}/{intensity}/{(count_I, count_J)}".encode())
+        for j in range(count_J):
+            for i in range(count_I):
+                value = float(array_IJK[i, j, k])
+                if intensity == "hu":
+                    plane.update(struct.pack("<h", round(min(max(value, -1024), 3071))))
+                else:
+                    step = round((value - low) * LEVELS / (high - low))
+                    plane.update(struct.pack("<i", step))
+        digest.update(plane.digest())
     return digest.hexdigest()
 
 
@@ -35,8 +44,8 @@ def test_equals_its_slow_twin(array, intensity):
 
 def test_golden_values():
     ramp_IJK = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
-    assert voxel_digest(ramp_IJK, "hu")[:16] == "12191ea7a1ce9782"
-    assert voxel_digest(ramp_IJK, "arbitrary")[:16] == "945ebfc91e023b3e"
+    assert voxel_digest(ramp_IJK, "hu")[:16] == "c75e9b54a9ae2808"
+    assert voxel_digest(ramp_IJK, "arbitrary")[:16] == "25eb0cde5c549649"
 
 
 @pytest.mark.parametrize(
@@ -98,3 +107,11 @@ def test_shape_and_kind_of_intensity_are_part_of_it():
 def test_constant_volumes_have_a_digest(value):
     constant = np.full((2, 3, 4), value)
     assert voxel_digest(constant, "arbitrary") == voxel_digest(np.zeros((2, 3, 4)), "arbitrary")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("array", "intensity"), [(CT_IJK, "hu"), (MR_IJK, "arbitrary")])
+def test_both_digests_at_once_are_those_of_each_alone(array, intensity, axis):
+    found = voxel_digests(array, intensity, axis)
+    assert found.volume == voxel_digest(array, intensity)
+    assert list(found.slices) == slice_digests(array, intensity, axis)

@@ -1,0 +1,79 @@
+"""A volume into the library, and what its row says of its voxels, in one go."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medssl.io.geometry import to_closest_ras
+from medssl.io.narrow import VoxelArray
+from medssl.io.volume import Volume
+from medssl.library.fingerprints.dct256 import dct256
+from medssl.library.fingerprints.voxel_digest import voxel_digests
+from medssl.library.small_integers import are_small, histogram
+from medssl.library.volumes import write_volume
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A volume as it lies in the library, and what was found out on the way."""
+
+    volume: Volume
+    file_digest: str
+    voxel_digest: str
+    dct_full: bytes
+    dct_bbox: bytes
+    statistics: dict[str, float]
+
+
+def store_measured(
+    library: Path, volume_key: str, volume: Volume, file_digest: Callable[[], str], threads: int = 1
+) -> Measured:
+    """Write ``volume`` as ``write_volume`` does, and measure it.
+
+    Hashing, packing and counting leave Python's lock, so that threads help; what is found does
+    not depend on their number.
+    """
+    turned = to_closest_ras(volume)
+    array, intensity = turned.array_IJK, turned.intensity
+    with ThreadPoolExecutor(threads) as pool:
+        digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
+        stored = pool.submit(
+            write_volume, library, volume_key, turned, lambda: digests.result().slices
+        )
+        signatures = pool.submit(dct256, array, intensity)
+        numbers = pool.submit(statistics, array)
+        content = pool.submit(file_digest)
+    return Measured(
+        stored.result(),
+        content.result(),
+        digests.result().volume,
+        *signatures.result(),
+        numbers.result(),
+    )
+
+
+def statistics(array: VoxelArray) -> dict[str, float]:
+    """Return the extremes, the 1st and 99th percentile, mean and standard deviation of ``array``.
+
+    The percentiles are voxels of the volume, never interpolated.
+    """
+    if are_small(array.dtype):
+        counted = histogram(array)
+        low, high = counted.values[0], counted.values[-1]
+        p01, p99 = counted.percentiles((1, 99))
+        mean, std = counted.mean, counted.std
+    else:
+        low, high = array.min(), array.max()
+        p01, p99 = np.percentile(array, (1, 99), method="inverted_cdf")
+        mean, std = array.mean(dtype=np.float64), array.std(dtype=np.float64)
+    return {
+        "min": float(low),
+        "max": float(high),
+        "p01": float(p01),
+        "p99": float(p99),
+        "mean": float(mean),
+        "std": float(std),
+    }
