@@ -46,15 +46,15 @@ def available_cores() -> int:
 
 
 def threads_per_worker(workers: int | str, rows: int) -> int:
-    """Return how many threads each worker may run, so that all of them keep all cores busy.
+    """Return how many threads each worker may run: a number of workers is a number of cores.
 
-    On a cluster it is one: how many workers share a machine is known only there.
+    Fewer rows than workers leave cores idle, and threads use them. On a cluster it is one: how
+    many workers share a machine is known only there.
     """
-    if workers == INLINE:
-        return available_cores()
     if isinstance(workers, str):
-        return 1
-    return max(1, available_cores() // max(1, min(workers or available_cores(), rows)))
+        return available_cores() if workers == INLINE else 1
+    cores = min(workers or available_cores(), available_cores())
+    return max(1, cores // max(1, min(cores, rows)))
 
 
 def map_unordered(

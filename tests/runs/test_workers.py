@@ -26,8 +26,8 @@ def test_no_rows_need_no_worker():
 
 def test_workers_share_the_cores_among_them(monkeypatch):
     monkeypatch.setattr("medssl.runs.workers.available_cores", lambda: 8)
-    shares = [(1, 9, 8), (2, 9, 4), (0, 9, 1), (0, 2, 4), (16, 99, 1), ("inline", 9, 8)]
-    for workers, rows, threads in [*shares, ("dask://host:8786", 9, 1), (2, 0, 8)]:
+    shares = [(1, 9, 1), (2, 9, 1), (2, 1, 2), (0, 9, 1), (0, 2, 4), (16, 1, 8), ("inline", 9, 8)]
+    for workers, rows, threads in [*shares, ("dask://host:8786", 9, 1), (2, 0, 2)]:
         assert threads_per_worker(workers, rows) == threads, workers
 
 
