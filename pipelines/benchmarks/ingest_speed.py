@@ -4,10 +4,10 @@
 
 Each reading is a process of its own, in turns, so that a busy machine slows all of them alike.
 Reading to memory runs one thread; into a library, one per core, save where it says one core.
-dcm2niix -z y may pack with pigz on several. The Python tools are timed within their process, after their imports (ours has taken in a tiny
-series); dcm2niix is a
-program, and its time holds its start, which is measured (``dcm2niix, start``) and stated. Peak
-memory is that of the process, imports included. The page cache is warm throughout.
+dcm2niix -z y may pack with pigz on several. The Python tools are timed within their process, after
+their imports (ours has taken in a tiny series); dcm2niix is a program, and its time holds its
+start, which is measured (``dcm2niix, start``) and stated. Peak memory is that of the process,
+imports included. The page cache is warm throughout.
 
 - memory: 300 x 512^2 uncompressed to a volume. dcm2niix -z n also writes it (to the disk cache).
 - library: the same into a library: headers, checks, compressed store, fingerprints, the whole

@@ -67,7 +67,7 @@ def kill_after(process, library, count):
     while len(finished(library)) < count and process.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.002)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = descendants(process.pid)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
     while any(_is_alive(pid) for pid in children):
@@ -173,8 +173,14 @@ def test_one_worker_killed_at_a_random_moment(seed, source, untouched, tmp_path,
 
 
 def _is_worker(pid):
+    """Return whether ``pid`` was forked by the server of workers, or is a worker of Dask's."""
     with suppress(FileNotFoundError):
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        process = Path(f"/proc/{pid}")
+        above = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+        return (
+            b"forkserver" in Path(f"/proc/{above}/cmdline").read_bytes()
+            or b"spawn_main" in process.joinpath("cmdline").read_bytes()
+        )
     return False
 
 
