@@ -37,3 +37,11 @@ def test_the_shipped_scans_agree(shipped):
     for path in sorted((shipped / "nifti").rglob("*.nii.gz")):
         volume = read_nifti(path)
         assert looks_like_hounsfield(volume.array_IJK) == (path.parent.name == "ct"), path.name
+
+
+def test_a_large_volume_is_judged_as_its_sample_is():
+    large = np.full((400, 200, 200), -1000, np.int16)
+    assert not looks_like_hounsfield(large)
+    large[100:300, 50:150, 50:150] = 40
+    assert looks_like_hounsfield(large)
+    assert not looks_like_hounsfield(large + np.int16(1024))
