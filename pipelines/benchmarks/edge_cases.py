@@ -44,7 +44,6 @@ VERDICTS = ("ok", "WRONG", "differs", "part", "kept", "err", "0", "-")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows, print the table, write JSON; 1 if medssl fails one."""
     options = _options(arguments)
-    logging.disable()
     cases = [case for case in CASES if not options.only or case.row in options.only]
     workers = {name: Worker(name) for name in READERS}
     try:
@@ -125,4 +124,5 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    logging.disable()  # other readers say at length what the table says in a word
     sys.exit(main())
