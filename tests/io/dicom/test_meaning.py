@@ -31,7 +31,7 @@ def test_shifted_values_are_noticed(array, flags):
 
 
 def test_the_flag_reaches_the_volume(tmp_path):
-    phantoms.write_dicom(tmp_path, chest((12, 12, 12)) + 300, AFFINE, edit=lambda ds, _: None)
+    phantoms.write_dicom(tmp_path, chest((12, 12, 12)) + 300, AFFINE)
     (found,) = read_dicom_folder(tmp_path)
     assert found.volume.intensity == "hu"
     assert "air_not_minus_1000" in found.flags
