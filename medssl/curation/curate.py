@@ -263,6 +263,7 @@ def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageR
     return run.finish(
         summary=summarise(decisions),
         look_at={"report": "report.html", "kept": "kept.parquet", "excluded": "excluded.parquet"},
+        stays=["report.html"],
         outputs={
             "selection": tables.selection_digest(kept),
             "report": digest_file(run.folder / "report.html"),

@@ -289,4 +289,5 @@ def _finish(run: StageRun, metrics: dict[str, Any]) -> StageResult:
         "numbers": "metrics.json",
         "cases": "cases.csv",
     }
-    return run.finish(summary=summary, look_at=look_at)
+    stays = ["report.html", "overlays.png"]
+    return run.finish(summary=summary, look_at=look_at, stays=stays)

@@ -170,7 +170,7 @@ def _finish(
 ) -> StageResult:
     _write_table(config.out / "predictions.csv", rows)
     # Files may be called after what the user typed, so neither the table nor the masks go to
-    # the tracking server: the folder is named, and the figure counts its inputs.
+    # the tracking server: the folder is named.
     look_at = {"masks and predictions.csv": "."}
     if panels:
         halves = [panels[start : start + 4] for start in range(0, len(panels), 4)]
@@ -184,7 +184,7 @@ def _finish(
     }
     if refused:
         summary["refused_because"] = _counted([row.reason_code for row in refused])
-    return run.finish(summary=summary, look_at=look_at)
+    return run.finish(summary=summary, look_at=look_at, stays=["overlays.png"])
 
 
 def _counted(codes: Sequence[str]) -> str:

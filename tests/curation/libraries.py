@@ -50,8 +50,9 @@ def write_library(library: Path, scans: dict[str, Scan]) -> Path:
 
 
 def curate_config(library: Path, name: str = "all", **changes: object) -> CurateConfig:
-    tree = {"library": library, "name": name, "workers": 1, **changes}
-    return CurateConfig(**tree, tracking=TrackingConfig(enabled=False))
+    untracked = TrackingConfig(enabled=False)
+    tree = {"library": library, "name": name, "workers": 1, "tracking": untracked, **changes}
+    return CurateConfig(**tree)
 
 
 def read_shipped(path: Path) -> Volume:

@@ -50,6 +50,13 @@ def planted(tmp_path):
     return write_library(tmp_path / "lib", scans)
 
 
+def test_the_report_shows_patients_and_is_not_sent_to_mlflow(planted, tmp_path):
+    result = curate(curate_config(planted, tracking=TrackingConfig()))
+    assert (result.folder / result.look_at["report"]).is_file()
+    sent = {path.name for path in tmp_path.rglob("mlartifacts/**/look_at/*")}
+    assert sent == {"kept.parquet", "excluded.parquet"}
+
+
 def test_every_volume_ends_with_a_decision_and_a_reason(planted):
     result = curate(curate_config(planted))
     selection = read_selection(planted, "all")

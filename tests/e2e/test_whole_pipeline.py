@@ -90,6 +90,12 @@ def test_one_parent_run_with_a_nested_run_per_stage(work):
     assert "look_at/curves.png" in shown
 
 
+def test_no_picture_of_a_patient_is_sent_to_mlflow(work):
+    sent = [path for path in (work / "work" / "mlartifacts").rglob("*") if path.is_file()]
+    tables = {".csv", ".json", ".jsonl", ".md", ".parquet", ".safetensors", ".yaml"}
+    assert {path.name for path in sent if path.suffix not in tables} == {"curves.png"}
+
+
 def test_masks_lie_on_the_grids_of_their_inputs(work, root):
     masks = pd.read_csv(work / "work" / "predict" / "predictions.csv")
     assert list(masks.outcome) == ["predicted", "predicted"]
