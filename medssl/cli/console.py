@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,8 @@ def set_up(*, verbose: bool = False, log_file: Path | None = None) -> None:
     On a terminal they are Rich's, elsewhere plain lines; ``log_file`` gets every record as a
     line of JSON. Only rank 0 speaks. Libraries' chatter is silenced, and so is telemetry.
     """
+    # The memory of a process that crashes, a worker's too, holds headers: it is not left on disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,25 @@ def test_damaged_files_do_not_make_anybody_quote_them(tmp_path, configure, priva
 EXEMPT = {"files.csv", "config.yaml", "parcels.jsonl"}
 """What may hold paths and names, in folders called private, readable by their owner only."""
 
+DEADLY_FOLDER, DEADLY_FILES = "BITTERN_RUTH_9931", 4
+DEADLY = f"""
+import multiprocessing, os, signal, sys
+from medssl.cli.main import main
+
+opened = []
+
+def die(event, args):
+    if event == "open" and "{DEADLY_FOLDER}" in str(args[0]):
+        opened.append(args)
+        if len(opened) > 1 and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+sys.addaudithook(die)
+if __name__ == "__main__":
+    main()
+"""
+"""The command itself, whose workers crash over one series, with what they read in memory."""
+
 
 @pytest.fixture(scope="module")
 def produced(tmp_path_factory):
@@ -167,6 +187,13 @@ def produced(tmp_path_factory):
             build(source / f"WINTERBOTTOM-{code}")
             for path in sorted((source / f"WINTERBOTTOM-{code}").iterdir()):
                 _name(path)
+    canaries.write(
+        source / DEADLY_FOLDER,
+        (40, 36, DEADLY_FILES),
+        edit=lambda ds, _: setattr(ds, "PatientID", "MRN-77120459"),
+        origin_mm=(-20.0, 31.0, 900.0),
+    )
+    (folder / "deadly.py").write_text(DEADLY)
     pipeline = folder / "pipeline.yaml"
     stages = {
         "ingest": {"sources": [str(source)], "key_file": str(key), "create_key": True},
@@ -182,17 +209,26 @@ def produced(tmp_path_factory):
 
 
 def _run(folder, *words, **environment):
-    """Run a command as a person does; what it says and logs is kept with what it makes."""
+    """Run a command as a person does; what it says and leaves is kept with what it makes."""
     work = folder / "work"
+    (work / "temporary").mkdir(exist_ok=True)
+    here = {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(work / "temporary")}
     done = subprocess.run(
-        [sys.executable, "-m", "medssl.cli.main", "-v", "--log-file", work / "log.jsonl", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        [sys.executable, folder / "deadly.py", "-v", "--log-file", work / "log.jsonl", *words],
+        cwd=work,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1", **here, **environment},
+        preexec_fn=_allow_core_dumps,
         capture_output=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
     (work / f"{words[0]}.out").write_bytes(done.stdout + b"\n" + done.stderr)
+
+
+def _allow_core_dumps():
+    """Ask, as some machines do, for the memory of whatever crashes."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 def _private_files(work):
@@ -212,7 +248,18 @@ def test_a_raw_search_finds_every_canary_in_the_source_and_none_in_what_is_produ
     assert list((work / "clean" / "tracking").rglob("run.json"))  # the spool
     assert list((work / "clean" / "images").rglob("*.dcm"))
     texts = canaries.everything() | {"WINTERBOTTOM", "AGATHA", "19470311", "1947-03-11"}
+    texts |= {DEADLY_FOLDER, "BITTERN"}
     assert search(work, _private_files(work), texts) == []
+
+
+def test_a_crash_of_a_worker_leaves_a_row_and_nothing_of_what_it_read(produced):
+    """The search above covers what crashed workers say, log, and leave; here they did crash."""
+    _, work, _ = produced
+    for table in ("library/quarantine.csv", "clean/files.csv"):
+        assert (work / table).read_text().count("decoder_crashed") == DEADLY_FILES, table
+    for said in ("run.out", "deidentify.out"):
+        assert b"Fatal Python error: Segmentation fault" in (work / said).read_bytes()
+    assert list(work.glob("core*")) == []
 
 
 def test_only_named_files_are_exempt_and_only_their_owner_may_read_them(produced):
