@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -21,14 +22,16 @@ import pytest
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 NEW_NETWORK = 0x40000000
-PROMPT = {**os.environ, "TCP_NODELAY": "1"}
-"""Without it dcmtk and Orthanc lose 40 ms with every image."""
+_ELSEWHERE = [folder for folder in os.get_exec_path() if Path(folder) != Path(sys.prefix, "bin")]
+PROMPT = {**os.environ, "TCP_NODELAY": "1", "PATH": os.pathsep.join(_ELSEWHERE)}
+"""Without the first, dcmtk and Orthanc lose 40 ms with every image; without the second, an active
+environment lends its own storescu, of pynetdicom, which is no foreign sender."""
 TOOLS = ("Orthanc", "storescu", "dcmcjpls", "ip", "setpriv")
 
 
 def require():
     """Skip the test where Orthanc, dcmtk or the right to make a network is missing."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=PROMPT["PATH"]) is None]
     if missing or not (PLUGINS / "libOrthancDicomWeb.so").exists():
         pytest.skip(f"not installed: {', '.join(missing) or 'orthanc-dicomweb'}")
     if os.geteuid() != 0:

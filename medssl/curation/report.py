@@ -9,9 +9,8 @@ from typing import Any
 from medssl.curation.splits import SPLITS
 from medssl.errors import MedSSLError
 from medssl.library.page import write_page
-from medssl.library.pictures import three_planes
-from medssl.library.volumes import read_volume
-from medssl.runs.progress import track
+from medssl.library.pictures import data_uri
+from medssl.library.volumes import read_picture
 
 Row = Mapping[str, Any]
 
@@ -32,9 +31,6 @@ def write_report(
     shown = _spread(kept, pictures)
     copies = [row for row in excluded if row["representative_key"]][:pictures]
     ruled_out = [row for row in excluded if not row["representative_key"]][:pictures]
-    drawn = [row["volume_key"] for row in (*shown, *copies, *ruled_out)]
-    for key in track(drawn + [row["representative_key"] for row in copies], "draw the report"):
-        picture(key)
     write_page(
         path,
         "medssl.curation",
@@ -76,6 +72,6 @@ def _spread(rows: Sequence[Row], most: int) -> list[Row]:
 
 def _picture(library: Path, volume_key: str) -> str:
     try:
-        return three_planes(read_volume(library, volume_key))
+        return data_uri(read_picture(library, volume_key))
     except MedSSLError:  # a damaged file: the page says so in its place
         return ""

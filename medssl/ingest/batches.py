@@ -12,7 +12,8 @@ from medssl.ingest.config import IngestConfig
 from medssl.ingest.convert import Conversion, convert, crashed, rejected
 from medssl.ingest.isolation import map_isolated
 from medssl.ingest.items import Item
-from medssl.ingest.scan import BIDS_PATIENT, NiftiLabels, Scanner
+from medssl.ingest.look import BIDS_PATIENT, NiftiLabels
+from medssl.ingest.scan import Scanner
 from medssl.ingest.state import State
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.base import SourceError
@@ -21,7 +22,7 @@ from medssl.io.sources.staging import Delivery, Ledger, Staged, Staging
 from medssl.library.identity import identity_path
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.progress import task
-from medssl.runs.workers import threads_per_worker
+from medssl.runs.workers import prepare_workers, threads_per_worker
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,12 @@ class Filling:
             modalities=config.modalities,
         )
         self._scanner = Scanner(
-            self.pseudonymizer, config.limits, labels, config.exclude, ocr=config.ocr
+            self.pseudonymizer,
+            config.limits,
+            labels,
+            config.exclude,
+            ocr=config.ocr,
+            workers=config.workers,
         )
 
     def run(self, refs: Sequence[FileRef]) -> None:
@@ -121,6 +127,8 @@ class Filling:
         refused: Sequence[FileOutcome] = (),
     ) -> None:
         """Convert what is not yet there, and make the records agree."""
+        if not all(map(self.state.is_unchanged, refs)):
+            prepare_workers(convert, self.config.workers)
         self.state.place(places)
         self.state.save_paths()
         scan = self._scanner.scan(refs, self.state, self._locate)

@@ -19,12 +19,12 @@ from medssl.io.nifti import NiftiVolume, read_nifti_volumes
 from medssl.io.ocr import shows_text
 from medssl.io.reasons import reject
 from medssl.io.sources.folder import FileRef
-from medssl.io.untrusted import untrusted
+from medssl.io.untrusted import silenced, untrusted
 from medssl.io.volume import Volume
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.digest import digest_file, digest_json
 
-CONVERSION_VERSION = 2
+CONVERSION_VERSION = 3
 """Part of every item's signature: raise it when the same file would become another volume."""
 
 _RANK = {"converted": 0, "quarantined": 1, "skipped": 2}
@@ -53,11 +53,12 @@ def convert(conversion: Conversion, item: Item) -> ItemResult:
 
     Every file gets an outcome; only a bug or a full disk raises.
     """
-    match item:
-        case DicomItem():
-            return _convert_series(conversion, item)
-        case NiftiItem():
-            return _convert_nifti(conversion, item)
+    with silenced():
+        match item:
+            case DicomItem():
+                return _convert_series(conversion, item)
+            case NiftiItem():
+                return _convert_nifti(conversion, item)
     raise TypeError(f"no way to convert {type(item).__name__}")
 
 

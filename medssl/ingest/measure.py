@@ -12,6 +12,7 @@ from medssl.io.narrow import VoxelArray
 from medssl.io.volume import Volume
 from medssl.library.fingerprints.dct256 import dct256
 from medssl.library.fingerprints.voxel_digest import voxel_digests
+from medssl.library.pictures import three_planes
 from medssl.library.small_integers import are_small, histogram
 from medssl.library.volumes import write_volume
 
@@ -40,11 +41,16 @@ def store_measured(
     array, intensity = turned.array_IJK, turned.intensity
     with ThreadPoolExecutor(threads) as pool:
         digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
+        numbers = pool.submit(statistics, array)
         stored = pool.submit(
-            write_volume, library, volume_key, turned, lambda: digests.result().slices
+            write_volume,
+            library,
+            volume_key,
+            turned,
+            lambda: digests.result().slices,
+            lambda: three_planes(turned, numbers.result()["p01"], numbers.result()["p99"]),
         )
         signatures = pool.submit(dct256, array, intensity)
-        numbers = pool.submit(statistics, array)
         content = pool.submit(file_digest)
     return Measured(
         stored.result(),

@@ -11,9 +11,8 @@ from medssl.errors import InputError
 from medssl.ingest.items import ItemResult
 from medssl.library.outcomes import FileOutcome
 from medssl.library.page import write_page
-from medssl.library.pictures import WINDOW_HU, side_by_side
-from medssl.library.volumes import read_middle_planes
-from medssl.runs.progress import track
+from medssl.library.pictures import data_uri
+from medssl.library.volumes import read_picture
 
 FILE = "ingest.html"
 MOST_PICTURES, MOST_LINES = 60, 200
@@ -70,7 +69,7 @@ def write_report(
         lines_left_out=max(len(lines) - MOST_LINES, 0),
         skipped=_lines(skipped, {row.file_key: row.reason_code for row in skipped}),
         tables=_tables(volumes),
-        shown=[_shown(library, row) for row in track(_varied(volumes), "Drawing pictures")],
+        shown=[_shown(library, row) for row in _varied(volumes)],
     )
 
 
@@ -111,19 +110,15 @@ def _varied(rows: Sequence[Row]) -> list[Row]:
 
 
 def _shown(library: Path, row: Row) -> dict[str, Any]:
-    spacing_mm = tuple(float(row[f"spacing_{axis}_mm"]) for axis in "ijk")
-    in_window = row["intensity"] == "hu" and row["p99"] > WINDOW_HU[0]  # else all would be black
-    window = WINDOW_HU if in_window else (row["p01"], row["p99"])
     try:
-        planes = read_middle_planes(library, row["volume_key"])
-        picture = side_by_side(planes, (spacing_mm[0], spacing_mm[1], spacing_mm[2]), window)
+        picture = data_uri(read_picture(library, row["volume_key"]))
     except InputError:  # a damaged file: the page says so in its place
         picture = ""
     return {
         "volume_key": row["volume_key"],
         "modality": row["modality"],
         "shape": " x ".join(str(row[f"shape_{axis}"]) for axis in "ijk"),
-        "spacing": " x ".join(f"{mm:.3g}" for mm in spacing_mm),
+        "spacing": " x ".join(f"{row[f'spacing_{axis}_mm']:.3g}" for axis in "ijk"),
         "intensity": _INTENSITIES.get(row["intensity"], "unknown units"),
         "flags": row["flags"],
         "picture": picture,

@@ -1,19 +1,16 @@
 """The first pass: what every file is, by its content and header, without pixels."""
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
-from medssl.errors import InputError, RejectedFileError
+from medssl.errors import InputError
 from medssl.ingest.convert import CONVERSION_VERSION, conversion_settings, rejected
 from medssl.ingest.items import DicomItem, Item, ItemResult, NiftiItem
+from medssl.ingest.look import Looking, NiftiLabels, Seen, look_into, look_into_all
 from medssl.ingest.state import State
-from medssl.io.deidentify import Pseudonymizer, ScanKeys
-from medssl.io.dicom.headers import read_headers
+from medssl.io.deidentify import Pseudonymizer
 from medssl.io.dicom.series import group_by_series, renumbered
 from medssl.io.dicom.slices import SliceHeader
-from medssl.io.identify import identify
 from medssl.io.limits import Limits
 from medssl.io.reasons import reject
 from medssl.io.sources.folder import FileRef
@@ -21,35 +18,7 @@ from medssl.io.volume import SliceSource
 from medssl.library.outcomes import FileOutcome
 from medssl.library.volumes import read_slices
 from medssl.runs.digest import digest_json
-from medssl.runs.progress import track
-
-BIDS_PATIENT = r"(?:^|/)(?P<patient>sub-[A-Za-z0-9]+)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NiftiLabels:
-    """What NIfTI files do not say of themselves, taken from their names."""
-
-    patient: re.Pattern[str]
-    modalities: Mapping[str, str]
-
-    def modality(self, ref: FileRef) -> str:
-        """Return the modality of the first glob that fits, else "unknown"."""
-        fitting = (modality for glob, modality in self.modalities.items() if ref.matches([glob]))
-        return next(fitting, "unknown")
-
-    def keys(self, ref: FileRef, pseudonymizer: Pseudonymizer) -> ScanKeys:
-        """Return the pseudonyms of ``ref``; a file without a patient stands for its own."""
-        found = self.patient.search(ref.name)
-        patient = found["patient"] if found else ref.file_key
-        issuer = "file name" if found else "the file stands for its patient"
-        return ScanKeys(
-            patient=pseudonymizer.patient_key(patient, issuer),
-            study=pseudonymizer.study_key(f"{patient}/{PurePosixPath(ref.name).parent}"),
-            series=pseudonymizer.series_key(ref.file_key),
-            instance=ref.file_key,
-            patient_known=found is not None,
-        )
+from medssl.runs.workers import INLINE
 
 
 @dataclass(frozen=True)
@@ -79,9 +48,10 @@ class Scanner:
         exclude: Sequence[str] = (),
         *,
         ocr: bool = False,
+        workers: int | str = INLINE,
     ) -> None:
-        self.pseudonymizer, self.limits, self.labels = pseudonymizer, limits, labels
-        self.exclude, self.ocr = exclude, ocr
+        self.looking = Looking(pseudonymizer=pseudonymizer, limits=limits, exclude=exclude)
+        self.limits, self.labels, self.ocr, self.workers = limits, labels, ocr, workers
 
     def scan(self, refs: Sequence[FileRef], state: State, locate: Locate) -> Scan:
         """Read the headers of what is new or changed, and of the series that it belongs to.
@@ -104,7 +74,10 @@ class Scanner:
 
     def nifti_item(self, ref: FileRef) -> NiftiItem:
         """Return the item of one NIfTI file."""
-        keys, modality = self.labels.keys(ref, self.pseudonymizer), self.labels.modality(ref)
+        keys, modality = (
+            self.labels.keys(ref, self.looking.pseudonymizer),
+            self.labels.modality(ref),
+        )
         return NiftiItem(
             key=keys.series,
             files=(ref,),
@@ -140,11 +113,11 @@ class _Pass:
     def scan(self) -> Scan:
         again = self.scanner.limits.policy.merge_single_slices  # any slice may join any other
         new = [ref for ref in self.listed.values() if again or not self.state.is_unchanged(ref)]
-        for ref in track(new, "Reading headers"):
-            self._sort_in(ref)
         earlier = self.state.journal.results
-        for ref in self._other_files_of(group_by_series(self.headers).keys() & earlier.keys()):
-            self._sort_in(ref)
+        scanner = self.scanner
+        self._sort_in(look_into_all(scanner.looking, new, scanner.workers))
+        grown = group_by_series(self.headers).keys() & earlier.keys()
+        self._sort_in(look_into(scanner.looking, self._other_files_of(grown)))
         series = self._with_renumbered(group_by_series(self.headers))
         lost = {
             key: self._lost(earlier[key], series[key]) for key in series.keys() & earlier.keys()
@@ -172,22 +145,14 @@ class _Pass:
             self.settled += [rejected(ref, error, "dicom") for ref in refs]
         return series
 
-    def _sort_in(self, ref: FileRef) -> None:
-        source_format = ""
-        self.touched[ref.file_key] = ref
-        try:
-            if ref.matches(self.scanner.exclude):
-                raise reject("excluded")
-            source_format = identify(ref.path)
-            if source_format == "nifti":
+    def _sort_in(self, files: Iterable[tuple[FileRef, Seen]]) -> None:
+        for ref, seen in files:
+            self.touched[ref.file_key] = ref
+            self.headers += seen.headers
+            if seen.refused is not None:
+                self.settled.append(seen.refused)
+            if seen.is_nifti:
                 self.nifti.append(self.scanner.nifti_item(ref))
-                return
-            self.headers += read_headers(
-                ref.path, ref.file_key, self.scanner.pseudonymizer, self.scanner.limits
-            )
-        except RejectedFileError as error:
-            known = "" if error.code == "not_dicom" else source_format
-            self.settled.append(rejected(ref, error, known))
 
     def _series_item(self, key: str, members: list[SliceHeader]) -> DicomItem:
         keys = dict.fromkeys(header.file_key for header in members)

@@ -1,9 +1,10 @@
 """Run a parser on bytes of unknown origin without repeating a word it says."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pydicom.config import disable_value_validation
 
@@ -27,8 +28,7 @@ def untrusted(code: str) -> Iterator[None]:
         RejectedFileError: ``code``; ``unreadable_file`` when the operating system failed,
             ``out_of_memory`` when there was too little of it.
     """
-    with warnings.catch_warnings(), disable_value_validation(), _muted():
-        warnings.simplefilter("ignore")
+    with silenced():
         try:
             yield
         except RejectedFileError:
@@ -41,6 +41,46 @@ def untrusted(code: str) -> Iterator[None]:
             if isinstance(error, Exception) or type(error).__module__ == _RUST_PANIC:
                 raise reject(code) from None
             raise
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the parsers silent, in every thread, until the last that asked for it has left.
+
+    To be held around a loop over many files: entering again is then next to free.
+    """
+    _silence.enter()
+    try:
+        yield
+    finally:
+        _silence.leave()
+
+
+class _Silence:
+    """What is switched off is of the whole process, so threads share one silence."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._undo = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self._undo.enter_context(disable_value_validation())
+                self._undo.enter_context(_muted())
+            self._holders += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                self._undo.close()
+
+
+_silence = _Silence()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One volume of the library in one file: voxels on the closest RAS grid, and their geometry.
 
-The file's axes are in the order in which the reader had them in memory, slices first for DICOM, so
-that nothing is transposed on the way; its meta data say which is which.
+The voxels lie in the file as the reader had them in memory, whole slices first to last for DICOM,
+so that nothing is turned on the way; the meta data say how to turn them when they are read.
 """
 
 import errno
@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,19 +17,17 @@ import blosc2
 import numpy as np
 
 from medssl.errors import InputError
-from medssl.io.geometry import memory_order, to_closest_ras
-from medssl.io.narrow import VoxelArray
+from medssl.io.geometry import in_memory, memory_order, to_closest_ras
 from medssl.io.volume import SliceSource, Volume
 from medssl.library.fingerprints.slice_digest import slice_digests
 from medssl.runs.folder import atomic_path
 
 FOLDER, SUFFIX = "volumes", ".b2nd"
-FORMAT_VERSION = 2
-_META, _SLICES, _DIGESTS = "medssl", "slices", "slice_digests"
-_BLOCK_VOXELS, _CHUNK_VOXELS = 32, 128
-_LEAST_FREE_BYTES = 2 * 2 * _CHUNK_VOXELS**3
-"""Where less is free, a chunk may not have fitted: the largest, and as much again."""
-
+FORMAT_VERSION = 3
+_META, _SLICES, _DIGESTS, _PICTURE = "medssl", "slices", "slice_digests", "picture"
+_CHUNK_BYTES, _BLOCK_BYTES = 2 * 2**20, 64 * 2**10
+"""A chunk is some whole planes, a block some whole rows of one: both are parts of the array as they
+lie, and are packed where they are."""
 
 T = TypeVar("T")
 
@@ -60,6 +57,7 @@ def write_volume(
     volume_key: str,
     volume: Volume,
     digests: Callable[[], Sequence[str]] | None = None,
+    picture: Callable[[], bytes] | None = None,
 ) -> Volume:
     """Store ``volume``, turned to the closest RAS grid; the file appears whole or not at all.
 
@@ -68,6 +66,7 @@ def write_volume(
         volume_key: names the file.
         volume: what to store.
         digests: gives ``slice_digests`` of the turned volume, where somebody makes them anyway.
+        picture: gives a PNG that shows the volume.
 
     Returns:
         The volume as it was stored.
@@ -76,16 +75,20 @@ def write_volume(
         OSError: there is no room for it.
     """
     stored = to_closest_ras(volume)
-    axes = memory_order(stored.array_IJK)
-    array = stored.array_IJK.transpose(axes)
-    with atomic_path(volume_path(library, volume_key)) as partial, _full_disk_named(partial):
+    array, _ = in_memory(stored.array_IJK)
+    planes, rows = _planes_and_rows(array.shape, array.dtype.itemsize)
+    chunk_bytes = array[:planes].nbytes
+    with (
+        atomic_path(volume_path(library, volume_key)) as partial,
+        _full_disk_named(partial, 2 * chunk_bytes),
+    ):
         file = blosc2.empty(
             array.shape,
             dtype=array.dtype,
             urlpath=str(partial),
             mode="w",
-            chunks=tuple(min(_CHUNK_VOXELS, n) for n in array.shape),
-            blocks=tuple(min(_BLOCK_VOXELS, n) for n in array.shape),
+            chunks=(planes, *array.shape[1:]),
+            blocks=(1, rows, array.shape[2]),
             cparams=blosc2.CParams(
                 codec=blosc2.Codec.ZSTD,
                 clevel=1,
@@ -93,27 +96,35 @@ def write_volume(
                 typesize=array.dtype.itemsize,
                 nthreads=1,
             ),
-            meta={_META: _geometry(stored) | {"axes": list(axes)}},
+            meta={_META: _geometry(stored)},
         )
-        for corner in product(*(range(0, n, _CHUNK_VOXELS) for n in array.shape)):
-            chunk = tuple(slice(start, start + _CHUNK_VOXELS) for start in corner)
-            file[chunk] = np.ascontiguousarray(array[chunk])
+        for start in range(0, len(array), planes):
+            file[start : start + planes] = np.ascontiguousarray(array[start : start + planes])
         file.schunk.vlmeta[_SLICES] = [list(astuple(source)) for source in stored.slices]
         file.schunk.vlmeta[_DIGESTS] = list(
             digests()
             if digests
             else slice_digests(stored.array_IJK, stored.intensity, stored.slice_axis)
         )
+        file.schunk.vlmeta[_PICTURE] = picture() if picture else b""
     return stored
 
 
+def _planes_and_rows(shape: Sequence[int], itemsize: int) -> tuple[int, int]:
+    """Return how many planes make a chunk, and how many rows of one make a block."""
+    row_bytes = shape[2] * itemsize
+    planes = max(1, _CHUNK_BYTES // (shape[1] * row_bytes))
+    rows = max(1, _BLOCK_BYTES // row_bytes)
+    return min(planes, shape[0]), min(rows, shape[1])
+
+
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
+def _full_disk_named(path: Path, least_free_bytes: int) -> Iterator[None]:
     """Say so when the disk is full; blosc2 only says that it failed."""
     try:
         yield
     except RuntimeError as error:
-        if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
+        if shutil.disk_usage(path.parent).free < least_free_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
 
@@ -127,13 +138,13 @@ def read_volume(library: Path, volume_key: str) -> Volume:
     return _read(library, volume_key, _volume)
 
 
-def read_middle_planes(library: Path, volume_key: str) -> tuple[VoxelArray, VoxelArray, VoxelArray]:
-    """Return the middle (I, J), (I, K) and (J, K) plane of a volume; the rest is not decoded.
+def read_picture(library: Path, volume_key: str) -> bytes:
+    """Return the PNG that was stored with a volume, empty where there was none.
 
     Raises:
         InputError: as ``read_volume``.
     """
-    return _read(library, volume_key, _middle_planes)
+    return _read(library, volume_key, lambda file, _: bytes(file.schunk.vlmeta[_PICTURE]))
 
 
 def read_slices(library: Path, volume_key: str) -> SliceRecord:
@@ -172,7 +183,7 @@ def _read(library: Path, volume_key: str, part: Callable[[Any, dict[str, Any]], 
 def _volume(file: Any, meta: dict[str, Any]) -> Volume:
     slices = _record(file, meta)
     return Volume(
-        array_IJK=np.asarray(file[:]).transpose(np.argsort(meta["axes"])),
+        array_IJK=np.asarray(file[:]).transpose(np.argsort(meta["axes"]))[_flips(meta["steps"])],
         affine_ras=np.array(meta["affine_ras"], dtype=np.float64).reshape(4, 4),
         modality=meta["modality"],
         intensity=meta["intensity"],
@@ -180,19 +191,6 @@ def _volume(file: Any, meta: dict[str, Any]) -> Volume:
         slice_axis=slices.axis,
         slices=slices.sources,
     )
-
-
-def _middle_planes(file: Any, meta: dict[str, Any]) -> tuple[VoxelArray, VoxelArray, VoxelArray]:
-    axes = meta["axes"]
-
-    def plane(across: int) -> VoxelArray:
-        """Return the plane of the two other axes, in their order."""
-        stored = axes.index(across)
-        middle = np.asarray(file[(slice(None),) * stored + (file.shape[stored] // 2,)])
-        left = [axis for axis in axes if axis != across]
-        return middle if left[0] < left[1] else middle.T
-
-    return plane(2), plane(1), plane(0)
 
 
 def _record(file: Any, meta: dict[str, Any]) -> SliceRecord:
@@ -212,8 +210,20 @@ def sweep(library: Path, *, keep: Collection[str]) -> None:
             path.unlink()
 
 
+def _flips(steps: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(None, None, step) for step in steps)
+
+
 def _geometry(volume: Volume) -> dict[str, Any]:
+    """Return the meta data.
+
+    ``axes`` go from the slowest in the file to the fastest; ``steps`` are -1 for an axis that is
+    stored from its end.
+    """
+    array = volume.array_IJK
     return {
+        "axes": list(memory_order(array)),
+        "steps": [-1 if stride < 0 else 1 for stride in array.strides],
         "format_version": FORMAT_VERSION,
         "affine_ras": volume.affine_ras.ravel().tolist(),
         "modality": volume.modality,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerContext
 from typing import TypeVar
 
 from medssl.errors import MedSSLError
@@ -52,6 +53,12 @@ def map_in_processes(
             yield from _one_by_one(function, deque(under_way.values()), crashed)
 
 
+def prepare(function: Callable[..., object]) -> None:
+    """Begin to import what workers need for ``function``, beside what this process does."""
+    _context(function)
+    forkserver.ensure_running()
+
+
 def _work(
     pool: ProcessPoolExecutor,
     function: Callable[[Row], Result],
@@ -85,11 +92,15 @@ def _one_by_one(
 
 
 def _start(processes: int, function: Callable[..., object]) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, _context(function), initializer=_end_with_parent)
+
+
+def _context(function: Callable[..., object]) -> ForkServerContext:
     # Forking a process that has threads can deadlock the child, so workers are forked from a
     # server that has none. It imports what they need once, and the next one starts at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", _module_of(function)])
-    return ProcessPoolExecutor(processes, context, initializer=_end_with_parent)
+    return context
 
 
 def _module_of(function: Callable[..., object]) -> str:

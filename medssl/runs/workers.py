@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from medssl.runs.pool import map_in_processes
+from medssl.runs.pool import map_in_processes, prepare
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -55,6 +55,12 @@ def threads_per_worker(workers: int | str, rows: int) -> int:
         return available_cores() if workers == INLINE else 1
     cores = min(workers or available_cores(), available_cores())
     return max(1, cores // max(1, min(cores, rows)))
+
+
+def prepare_workers(function: Callable[..., object], workers: int | str) -> None:
+    """Begin what takes a while of starting ``workers``, to be called once work is in sight."""
+    if not isinstance(workers, str):
+        prepare(function)
 
 
 def map_unordered(

@@ -25,7 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from medssl.ingest.scan import BIDS_PATIENT, NiftiLabels, Scanner
+from medssl.ingest.look import BIDS_PATIENT, NiftiLabels
+from medssl.ingest.scan import Scanner
 from medssl.ingest.state import State
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.limits import Limits

@@ -6,7 +6,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from medssl.ingest import scan
+from medssl.ingest import look
 from medssl.ingest.ingest import ingest
 from medssl.library.catalog import catalog_digest, read_catalog
 from medssl.library.outcomes import read_outcomes
@@ -27,13 +27,13 @@ def slices():
 def opened(monkeypatch):
     """The files whose content was looked at."""
     names = []
-    identify = scan.identify
+    identify = look.identify
 
     def noted(path):
         names.append(path.name)
         return identify(path)
 
-    monkeypatch.setattr(scan, "identify", noted)
+    monkeypatch.setattr(look, "identify", noted)
     return names
 
 

@@ -1,10 +1,11 @@
 import logging
+import threading
 import warnings
 
 import pytest
 
 from medssl.errors import RejectedFileError
-from medssl.io.untrusted import untrusted
+from medssl.io.untrusted import silenced, untrusted
 
 
 def parse():
@@ -42,6 +43,33 @@ def test_loggers_are_as_before_afterwards():
     with untrusted("damaged_header"):
         pass
     assert (logger.propagate, logger.handlers) == before
+
+
+def test_silence_lasts_until_the_last_thread_has_left(caplog):
+    """Threads that come and go must not end each other's silence, nor leave it behind."""
+    logger, before = logging.getLogger("pydicom"), warnings.filters[:]
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with silenced():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait()
+    for _ in range(100):
+        with untrusted("damaged_header"):
+            logger.error("SMITH^JOHN")
+        logger.error("SMITH^JOHN")
+    with silenced():
+        leave.set()
+        thread.join()
+        logger.error("SMITH^JOHN")
+    assert "SMITH" not in caplog.text
+    assert warnings.filters == before
+    logger.error("audible again")
+    assert "audible again" in caplog.text
 
 
 def test_a_panic_is_a_failure_and_an_interrupt_is_not():

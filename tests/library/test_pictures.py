@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
+from PIL import Image
 
 from medssl.io.volume import Volume
-from medssl.library.pictures import SIZE_PX, three_planes
+from medssl.library.pictures import SIZE_PX, data_uri, three_planes
 from tests.curation.libraries import blobs
 
 
-def decoded(uri):
-    head, _, data = uri.partition(",")
-    assert head == "data:image/png;base64"
-    return imread(io.BytesIO(base64.b64decode(data)))[..., 0]
+def drawn(volume, p01=0.0, p99=1000.0):
+    """The picture, from 0 to 1."""
+    return np.asarray(Image.open(io.BytesIO(three_planes(volume, p01, p99)))) / 255
 
 
 def bright(corner):
@@ -30,7 +29,7 @@ def bright(corner):
     [("RAS", ("top", "left"), ("top", "left")), ("LPS", ("bottom", "right"), ("top", "right"))],
 )
 def test_right_is_left_and_front_and_head_are_up(corner, axial, coronal):
-    image = decoded(three_planes(bright(corner)))
+    image = drawn(bright(corner))
     third = image.shape[1] // 3
     axial_panel, coronal_panel = image[:, :third], image[:, third : 2 * third]
 
@@ -53,7 +52,7 @@ def test_right_is_left_and_front_and_head_are_up(corner, axial, coronal):
 @pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (1, 1, 6), (0.4, 2, 9)])
 def test_panels_have_one_height_and_true_proportions(spacing_mm):
     volume = replace(blobs(0), affine_ras=np.diag([*map(float, spacing_mm), 1.0]))
-    image = decoded(three_planes(volume))
+    image = drawn(volume)
     assert image.shape[0] == SIZE_PX
     i_mm, j_mm, _ = (n * mm for n, mm in zip(volume.shape, spacing_mm, strict=True))
     longest_mm = max(n * mm for n, mm in zip(volume.shape, spacing_mm, strict=True))
@@ -65,4 +64,19 @@ def test_panels_have_one_height_and_true_proportions(spacing_mm):
 def test_a_volume_without_content_has_a_picture(value):
     array = np.full((5, 5, 5), value, dtype=np.float32)
     volume = Volume(array_IJK=array, affine_ras=np.eye(4), modality="MR", intensity="arbitrary")
-    assert decoded(three_planes(volume)).shape[0] == SIZE_PX
+    assert drawn(volume, 0.0, 0.0).shape[0] == SIZE_PX
+
+
+@pytest.mark.parametrize(("p99", "shown"), [(300.0, 500 / 1200), (-900.0, 1.0)])
+def test_hounsfield_units_have_a_window_unless_all_of_it_is_air(p99, shown):
+    """A CT of nothing but air would be black in the window that shows lungs and bone."""
+    array = np.full((6, 6, 6), -200 if p99 > 0 else -900, np.int16)
+    volume = Volume(array_IJK=array, affine_ras=np.eye(4), modality="CT", intensity="hu")
+    np.testing.assert_allclose(drawn(volume, -1000, p99), shown, atol=0.01)
+
+
+def test_a_picture_is_an_image_of_a_page_and_none_is_none():
+    head, _, data = data_uri(three_planes(bright("RAS"), 0, 1000)).partition(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(data).startswith(b"\x89PNG")
+    assert data_uri(b"") == ""

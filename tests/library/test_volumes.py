@@ -1,5 +1,5 @@
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 
 import blosc2
 import numpy as np
@@ -9,7 +9,7 @@ from medssl.errors import InputError
 from medssl.io.geometry import to_closest_ras
 from medssl.io.volume import SliceSource, Volume
 from medssl.library.volumes import (
-    read_middle_planes,
+    read_picture,
     read_slices,
     read_volume,
     sweep,
@@ -70,24 +70,48 @@ def test_a_volume_without_slices_has_no_sources(tmp_path):
 def test_the_file_can_be_read_in_parts(tmp_path):
     stored = write_volume(tmp_path, "key", make())
     file = blosc2.open(str(volume_path(tmp_path, "key")), mode="r")
-    assert file.schunk.meta["medssl"]["axes"] == [0, 1, 2]
-    np.testing.assert_array_equal(file[3:9, 4:5, 6:20], stored.array_IJK[3:9, 4:5, 6:20])
+    meta = file.schunk.meta["medssl"]
+    assert (meta["axes"], meta["steps"]) == ([0, 1, 2], [-1, -1, 1])
+    np.testing.assert_array_equal(
+        file[3:9, 4:5, 6:20], stored.array_IJK[::-1, ::-1][3:9, 4:5, 6:20]
+    )
 
 
 @pytest.mark.parametrize("axes", list(permutations(range(3))))
 @pytest.mark.parametrize("shape", [(40, 50, 60), (150, 9, 131)])
-def test_whatever_the_order_in_memory_the_volume_and_its_planes_are_the_same(axes, shape, tmp_path):
+@pytest.mark.parametrize("signs", list(product((-1, 1), repeat=3)))
+def test_whatever_the_order_in_memory_the_volume_is_the_same(axes, signs, shape, tmp_path):
+    flips = tuple(slice(None, None, sign) for sign in signs)
     volume = make(shape=shape)
-    lying = np.ascontiguousarray(volume.array_IJK.transpose(axes)).transpose(np.argsort(axes))
-    stored = write_volume(tmp_path, "key", replace(volume, array_IJK=lying))
-    found, (plane_IJ, plane_IK, plane_JK) = (
-        read(tmp_path, "key") for read in (read_volume, read_middle_planes)
-    )
-    i, j, k = (n // 2 for n in stored.shape)
+    flipped = np.ascontiguousarray(volume.array_IJK[flips].transpose(axes))
+    lying = flipped.transpose(np.argsort(axes))[flips]
+    write_volume(tmp_path, "key", replace(volume, array_IJK=lying))
+    found = read_volume(tmp_path, "key")
     np.testing.assert_array_equal(found.array_IJK, to_closest_ras(volume).array_IJK)
-    np.testing.assert_array_equal(plane_IJ, found.array_IJK[:, :, k])
-    np.testing.assert_array_equal(plane_IK, found.array_IJK[:, j, :])
-    np.testing.assert_array_equal(plane_JK, found.array_IJK[i, :, :])
+    assert (
+        found.array_IJK.strides
+        == to_closest_ras(replace(volume, array_IJK=lying)).array_IJK.strides
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 1500, 1700), (1, 1, 1), (700, 30, 20), (2, 3, 40_000)])
+def test_any_shape_is_stored_in_parts_that_lie_together(shape, tmp_path):
+    """Chunks are whole planes, blocks whole rows: nothing is gathered from far apart."""
+    array = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    volume = Volume(array_IJK=array, affine_ras=np.eye(4), modality="MR", intensity="arbitrary")
+    write_volume(tmp_path, "key", volume)
+    np.testing.assert_array_equal(read_volume(tmp_path, "key").array_IJK, array)
+    file = blosc2.open(str(volume_path(tmp_path, "key")), mode="r")
+    assert file.chunks[1:] == shape[1:]
+    assert (file.blocks[0], file.blocks[2]) == (1, shape[2])
+
+
+def test_a_picture_is_kept_with_the_volume(tmp_path):
+    write_volume(tmp_path, "with", make(), picture=lambda: b"PNG\0")
+    write_volume(tmp_path, "without", make())
+    assert [read_picture(tmp_path, key) for key in ("with", "without")] == [b"PNG\0", b""]
+    with pytest.raises(InputError, match="is not in the library"):
+        read_picture(tmp_path, "other")
 
 
 def test_the_same_volume_gives_the_same_bytes(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,7 +28,7 @@ from medssl.io.dicom.frames import frames_of, phase_of
 from medssl.io.dicom.mosaic import MOSAIC_TAGS, is_mosaic, says_mosaic
 from medssl.io.dicom.pet import pet_of
 from medssl.io.dicom.pixel_format import pixel_format
-from medssl.io.dicom.slices import Plane, SliceHeader
+from medssl.io.dicom.slices import Plane, SliceHeader, Vector
 from medssl.io.dicom.stream import (
     bytes_left,
     has_preamble,
@@ -60,6 +61,16 @@ _WANTED = frozenset(map(little_endian, _TAGS))
 _IMAGE_TYPE = little_endian("ImageType")
 _OWN = tuple(map(little_endian, ["SOPInstanceUID", "ImagePositionPatient", "InstanceNumber"]))
 """What differs from slice to slice of a series."""
+_DECIMAL = rb" *([-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?) *"
+_OWN_USUALLY = tuple(
+    (vr, re.compile(pattern).fullmatch)
+    for vr, pattern in (
+        ("UI", rb"([0-9.]+)\0?"),
+        ("DS", rb"\\".join([_DECIMAL] * 3)),
+        ("IS", rb" *([-+]?[0-9]+) *"),
+    )
+)
+"""The types and spellings of ``_OWN`` that need no parser."""
 _SHARED = tuple(sorted(_WANTED - set(_OWN)))
 _RIGHT_ANGLE_COSINE = 1e-2
 _MOST_FRAMES = 2**31
@@ -116,11 +127,9 @@ def _slice_of_plain_file(
     """Return the slice of a file whose elements were found; most are those of its neighbours."""
     path, file_key = place
     shared = _shared(elements.only(_SHARED), elements.syntax, pseudonymizer, limits)
-    own = as_dataset(elements.only(_OWN), elements.syntax)
-    instance = text_of(own, "SOPInstanceUID")
+    instance, origin, number = _own(elements)
     if not instance:
         raise reject("damaged_header")
-    origin = floats_of([own], "ImagePositionPatient", 3)
     left = size - elements.pixels_start
     template = shared.header
     plane = template.plane
@@ -130,12 +139,29 @@ def _slice_of_plain_file(
         file_key=file_key,
         keys=replace(template.keys, instance=pseudonymizer.instance_key(instance)),
         plane=replace(plane, origin_LPS_mm=origin) if plane and origin else None,
-        instance_number=optional_integer_of([own], "InstanceNumber"),
+        instance_number=number,
         pixels_start=elements.pixels_start,
         defect=_length_defect(shared.announced, elements.pixels_length, left)
         or shared.defect
         or ("no_geometry" if origin is None else template.defect),
     )
+
+
+def _own(elements: Elements) -> tuple[str, Vector | None, int | None]:
+    """Return the instance, the origin and the number of a slice, as far as they are there."""
+    raw = elements.only(_OWN)
+    if len(raw) == len(_OWN):
+        found = [
+            spelt(value) if vr in (None, usual) else None
+            for (_, vr, value), (usual, spelt) in zip(raw, _OWN_USUALLY, strict=True)
+        ]
+        if all(found):
+            (uid,), origin, (number,) = (match.groups() for match in found if match)
+            x, y, z = map(float, origin)
+            return uid.decode("ascii"), (x, y, z), int(number)
+    own = as_dataset(raw, elements.syntax)
+    origin = floats_of([own], "ImagePositionPatient", 3)
+    return text_of(own, "SOPInstanceUID"), origin, optional_integer_of([own], "InstanceNumber")
 
 
 @dataclass(frozen=True, slots=True)

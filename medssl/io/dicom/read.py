@@ -17,6 +17,7 @@ from medssl.io.limits import Limits
 from medssl.io.narrow import VoxelArray
 from medssl.io.reasons import reject
 from medssl.io.regularize import outside_value, refuse_too_large, resample_stack
+from medssl.io.untrusted import silenced
 from medssl.io.volume import Volume
 
 
@@ -77,18 +78,20 @@ def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomV
     limits, pseudonymizer = limits or Limits(), Pseudonymizer.ephemeral()
     headers: list[SliceHeader] = []
     refused: list[RejectedFileError] = []
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        try:
-            headers += read_headers(path, pseudonymizer.file_key(str(path)), pseudonymizer, limits)
-        except RejectedFileError as error:
-            refused.append(error)
     volumes: list[DicomVolume] = []
-    for _, series in sorted(group_by_series(headers).items(), key=lambda item: item[1][0].path):
-        for outcome in read_series(series, limits):
-            if isinstance(outcome, DicomVolume):
-                volumes.append(outcome)
-            else:
-                refused += [outcome.error] * len(paths_of(outcome.slices))
+    with silenced():
+        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            key = pseudonymizer.file_key(str(path))
+            try:
+                headers += read_headers(path, key, pseudonymizer, limits)
+            except RejectedFileError as error:
+                refused.append(error)
+        for _, series in sorted(group_by_series(headers).items(), key=lambda item: item[1][0].path):
+            for outcome in read_series(series, limits):
+                if isinstance(outcome, DicomVolume):
+                    volumes.append(outcome)
+                else:
+                    refused += [outcome.error] * len(paths_of(outcome.slices))
     if not volumes:
         raise InputError(f"no volume can be read from {folder}: {_counted(refused)}")
     return volumes

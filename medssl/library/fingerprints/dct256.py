@@ -10,7 +10,8 @@ same on every machine, for any number of threads and any version of a numerical 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Final, TypeAlias
 
@@ -28,7 +29,8 @@ CELLS: Final = 32
 
 HU_RANGE = (-1024, 1023)
 """Air to bone; beyond it metal and padding would outweigh the anatomy."""
-AIR_BELOW_HU = -300
+LEVELS_PER_HU: Final = 32
+AIR_BELOW_HU_LEVEL = (-300 - HU_RANGE[0]) * LEVELS_PER_HU
 PERCENT = (0.1, 99.9)
 """Arbitrary intensities are clipped here before they are mapped to 16 bits."""
 AIR_BELOW_LEVEL = 65535 * 15 // 100
@@ -41,9 +43,25 @@ _COUNTED_TOGETHER: Final = 255
 MEAN_SHIFT: Final = 4
 """Averages keep this many bits after the binary point."""
 
+_MOST_16_BITS: Final = 65535
+
 Ints: TypeAlias = NDArray[np.int64]
 Levels: TypeAlias = NDArray[np.uint16]
-Level: TypeAlias = Callable[[NDArray[Any]], Levels]
+
+
+@dataclass(frozen=True)
+class Quantiser:
+    """Maps any part of a volume to 16 bits.
+
+    Attributes:
+        steps: gives the level of each voxel, in ``unit``; what it returned before is overwritten.
+        unit: how many levels a step is.
+        most: the largest number of steps.
+    """
+
+    steps: Callable[[NDArray[Any]], Levels]
+    unit: int = 1
+    most: int = _MOST_16_BITS
 
 
 def dct256(array_IJK: NDArray[Any], intensity: str) -> tuple[bytes, bytes]:
@@ -57,10 +75,10 @@ def dct256(array_IJK: NDArray[Any], intensity: str) -> tuple[bytes, bytes]:
         intensity: ``"hu"`` or ``"arbitrary"``.
     """
     array, turned_back = in_memory(array_IJK)
-    level = quantiser(array, intensity)
-    air_below = (AIR_BELOW_HU - HU_RANGE[0]) * 32 if intensity == "hu" else AIR_BELOW_LEVEL
-    box = body_box(array, level, air_below)
-    whole, body = (turned_back(area_pool(part, level)) for part in (array, array[box]))
+    quantiser = quantiser_of(array, intensity)
+    air_below = AIR_BELOW_HU_LEVEL if intensity == "hu" else AIR_BELOW_LEVEL
+    box = body_box(array, quantiser, air_below)
+    whole, body = (turned_back(area_pool(part, quantiser)) for part in (array, array[box]))
     return signature(whole), signature(body)
 
 
@@ -74,45 +92,45 @@ def signature(cells_IJK: Ints) -> bytes:
 
 def quantise(array: NDArray[Any], intensity: str) -> Levels:
     """Return the levels of all of ``array``."""
-    levels, level = np.empty(array.shape, np.uint16), quantiser(array, intensity)
+    levels, quantiser = np.empty(array.shape, np.uint16), quantiser_of(array, intensity)
     for index, plane in enumerate(array):
-        levels[index] = level(plane)
+        np.multiply(quantiser.steps(plane), np.uint16(quantiser.unit), out=levels[index])
     return levels
 
 
-def quantiser(array: NDArray[Any], intensity: str) -> Level:
-    """Return what maps any part of ``array`` to 16 bits.
-
-    It takes a fixed range of HU, or the volume's own percentiles.
-    """
+def quantiser_of(array: NDArray[Any], intensity: str) -> Quantiser:
+    """Return what maps any part of ``array``: by a fixed range of HU, or its own percentiles."""
     if intensity == "hu" and array.dtype == np.int16:
-        return _whole_hu()
+        return Quantiser(_whole_hu(), LEVELS_PER_HU, HU_RANGE[1] - HU_RANGE[0])
     low, high = HU_RANGE if intensity == "hu" else _percentiles(array)
     if high <= low:
-        return lambda part: np.zeros(part.shape, np.uint16)
+        return Quantiser(lambda part: np.zeros(part.shape, np.uint16))
 
     def level(values: NDArray[np.float64]) -> Levels:
         clipped = np.clip(np.nan_to_num(values, nan=low, posinf=low, neginf=low), low, high)
         if intensity == "hu":
-            return ((np.rint(clipped) - low) * 32).astype(np.uint16)
+            return ((np.rint(clipped) - low) * LEVELS_PER_HU).astype(np.uint16)
         return ((clipped - low) * 65535 / (high - low)).astype(np.uint16)
 
     if are_small(array.dtype):
-        return partial(look_up, table_of(array.dtype, level))
-    return lambda part: level(part.astype(np.float64))
+        return Quantiser(partial(look_up, table_of(array.dtype, level)))
+    return Quantiser(lambda part: level(part.astype(np.float64)))
 
 
-def body_box(array: NDArray[Any], level: Level, air_below: int) -> tuple[slice, slice, slice]:
+def body_box(
+    array: NDArray[Any], quantiser: Quantiser, air_below: int
+) -> tuple[slice, slice, slice]:
     """Return the box around the planes that hold more than specks of something other than air.
 
     The whole grid when no plane does.
     """
+    air_below //= quantiser.unit
     counts_first = np.zeros(array.shape[0], np.int64)
     counts_others = np.zeros(array.shape[1:], np.int64)
     for start in range(0, len(array), _COUNTED_TOGETHER):
         counted = np.zeros(array.shape[1:], np.uint8)  # as far as a byte goes: quicker than wider
         for index, part in enumerate(array[start : start + _COUNTED_TOGETHER], start):
-            body = level(part) >= air_below
+            body = quantiser.steps(part) >= air_below
             counts_first[index] = np.count_nonzero(body)
             counted += body.view(np.uint8)
         counts_others += counted
@@ -123,17 +141,17 @@ def body_box(array: NDArray[Any], level: Level, air_below: int) -> tuple[slice, 
     return box[0], box[1], box[2]
 
 
-def area_pool(array: NDArray[Any], level: Level) -> Ints:
+def area_pool(array: NDArray[Any], quantiser: Quantiser) -> Ints:
     """Average the levels onto (32, 32, 32) cells; in 2^-4 of a level.
 
     Voxels on a border are shared by area. Along an axis of N voxels, a cell is N/32 voxels wide.
     In units of 1/32 voxel its borders are whole numbers, and so is every overlap: sums are exact.
     The levels of a whole volume never lie in memory at once.
     """
-    sums_first = _pool_leading_axis(array, level, np.uint32)  # an axis has at most 65535 voxels
-    sums_second = _pool_leading_axis(sums_first.swapaxes(0, 1), np.asarray, np.int64)
-    sums_third = _pool_leading_axis(np.moveaxis(sums_second, 2, 0), np.asarray, np.int64)
-    sums: Ints = sums_third.transpose(2, 1, 0)
+    sums_first = _pool_planes(array, quantiser)
+    sums_second = _pool_leading_axis(sums_first.swapaxes(0, 1))
+    sums_third = _pool_leading_axis(np.moveaxis(sums_second, 2, 0))
+    sums: Ints = sums_third.transpose(2, 1, 0) * quantiser.unit
     return (sums << MEAN_SHIFT) // math.prod(array.shape)
 
 
@@ -145,39 +163,64 @@ def cosine_transform(cells_IJK: Ints) -> Ints:
     return out_UVW
 
 
-def _pool_leading_axis(
-    array: NDArray[Any], level: Callable[[NDArray[Any]], NDArray[Any]], dtype: type
-) -> NDArray[Any]:
-    length = array.shape[0]
-    sums = np.empty((CELLS, *array.shape[1:]), dtype)
-    whole, parts = np.empty((2, *array.shape[1:]), dtype)
+def _pool_planes(array: NDArray[Any], quantiser: Quantiser) -> NDArray[np.uint32]:
+    """Pool the steps of ``array`` along its first axis; an axis has at most 65535 voxels.
+
+    Additions of 16 bits are the quickest, so whole planes are added up in as many bits for as
+    long as their sum is sure to fit.
+    """
+    at_once = _MOST_16_BITS // quantiser.most
+    sums = np.zeros((CELLS, *array.shape[1:]), np.uint32)
+    few, shared = np.zeros((2, *array.shape[1:]), np.uint16)
+    shared = shared.astype(np.uint32)
     for cell in range(CELLS):
-        start, stop = cell * length, (cell + 1) * length  # in 1/32 voxel
-        whole[:], parts[:] = 0, 0
-        for index in range(start // CELLS, (stop - 1) // CELLS + 1):
-            plane = level(array[index])
-            weight = min(stop, (index + 1) * CELLS) - max(start, index * CELLS)
-            if weight == CELLS:
-                whole += plane
+        whole, added = sums[cell], 0
+        shared[:] = 0
+        for index, weight in _overlaps(cell, len(array)):
+            steps = quantiser.steps(array[index])
+            if weight < CELLS:
+                shared += np.multiply(steps, weight, dtype=np.uint32)
+            elif at_once == 1:
+                whole += steps
             else:
-                parts += np.multiply(plane, weight, dtype=dtype)
-        np.multiply(whole, CELLS, out=sums[cell])
-        sums[cell] += parts
+                few += steps
+                added += 1
+            if added == at_once:
+                whole += few
+                few[:] = added = 0
+        if added:
+            whole += few
+            few[:] = 0
+        whole *= CELLS
+        whole += shared
     return sums
 
 
-def _whole_hu() -> Level:
-    """Return the levels of whole HU; what they were written to is written to again."""
+def _pool_leading_axis(array: NDArray[Any]) -> Ints:
+    sums = np.empty((CELLS, *array.shape[1:]), np.int64)
+    for cell, pooled in enumerate(sums):
+        shares = [array[index] * np.int64(weight) for index, weight in _overlaps(cell, len(array))]
+        np.sum(shares, axis=0, out=pooled)
+    return sums
+
+
+def _overlaps(cell: int, length: int) -> Iterator[tuple[int, int]]:
+    """Yield the voxels of an axis that a cell covers, and how much of each, in 1/32 voxel."""
+    start, stop = cell * length, (cell + 1) * length
+    for index in range(start // CELLS, (stop - 1) // CELLS + 1):
+        yield index, min(stop, (index + 1) * CELLS) - max(start, index * CELLS)
+
+
+def _whole_hu() -> Callable[[NDArray[Any]], Levels]:
     low, high = HU_RANGE
     room = cache(lambda shape: np.empty(shape, np.uint16))
 
-    def level(part: NDArray[Any]) -> Levels:
-        levels: Levels = room(part.shape)
-        np.clip(part, low, high, out=levels.view(np.int16))
-        np.subtract(levels, np.int16(low).view(np.uint16), out=levels)
-        return np.left_shift(levels, 5, out=levels)
+    def steps(part: NDArray[Any]) -> Levels:
+        found: Levels = room(part.shape)
+        np.clip(part, low, high, out=found.view(np.int16))
+        return np.subtract(found, np.int16(low).view(np.uint16), out=found)
 
-    return level
+    return steps
 
 
 def _percentiles(array: NDArray[Any]) -> tuple[float, float]:

@@ -5,17 +5,17 @@ and at nothing else. Spacing and origin are left out on purpose, because publish
 data sets were found with both rewritten.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from medssl.library.fingerprints.canonical import canonical_voxels
 from medssl.library.fingerprints.slice_digest import HEX_DIGITS, hash_plane, slice_hashes
 
-SPEC = "voxels/2"
+SPEC = "voxels/3"
 """Part of every digest: a change of the rules below changes all digests."""
 
 _HEAD_AXIS = 2
@@ -35,12 +35,12 @@ def voxel_digests(array_IJK: NDArray[Any], intensity: str, slice_axis: int) -> V
     shared = intensity == "hu" and slice_axis == _HEAD_AXIS
     planes = hashes if shared else _planes(array_IJK, intensity)
     scale = "hu" if intensity == "hu" else "arbitrary"
-    digest = hashlib.sha256(f"{SPEC}/{scale}/{array_IJK.shape}".encode() + b"".join(planes))
+    digest = xxhash.xxh3_128(f"{SPEC}/{scale}/{array_IJK.shape}".encode() + b"".join(planes))
     return VoxelDigests(digest.hexdigest(), tuple(h.hex()[:HEX_DIGITS] for h in hashes))
 
 
 def voxel_digest(array_IJK: NDArray[Any], intensity: str) -> str:
-    """Return the SHA-256 (hex) of the SHA-256 of the canonical planes, from foot to head.
+    """Return the XXH3 (128 bits, hex) of that of the canonical planes, from foot to head.
 
     Hounsfield units are rounded and clipped to ``HU_RANGE``. Arbitrary intensities are mapped
     linearly from their own minimum and maximum to ``LEVELS`` steps, so that an offset, a type

@@ -1,6 +1,7 @@
 """The fast way to read a header says what pydicom says, or declines."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,36 @@ def test_damaged_files(seed, tmp_path, monkeypatch):
 def _slices(edit=None):
     affine = phantoms.affine_ras()
     return phantoms.dicom_slices(phantoms.phantom(affine), affine, edit=edit)
+
+
+POSITIONS = ["1\\2\\3", "+1.5e2\\ -.5\\-0", "1.\\2E-1 \\ 003", "1\\2", "", "1\\\\3", "1\\2\\nan"]
+NUMBERS = ["7", " +012 ", "-3", "1.0", "1.5", "1e3", "7\\8", "", "x"]
+INSTANCES = ["1.2.3", "1.2.3\0", "1.2.3 ", " 1.2.3", "1.2\\3.4", "A.1", "1..2"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "values"),
+    [
+        (0x00200032, "DS", POSITIONS),
+        (0x00200013, "IS", NUMBERS),
+        (0x00080018, "UI", INSTANCES),
+        (0x00200032, "LO", POSITIONS[:2]),
+        (0x00200013, "UN", NUMBERS[:2]),
+    ],
+)
+def test_what_differs_from_slice_to_slice_is_read_however_it_is_spelt(
+    tag, vr, values, tmp_path, monkeypatch
+):
+    for number, value in enumerate(values):
+        (path,) = phantoms.save(_slices()[:1], tmp_path / str(number))
+        content, head = path.read_bytes(), struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        start = content.index(head)
+        stop = start + 8 + struct.unpack_from("<H", content, start + 6)[0]
+        raw = value.encode() + b" " * (len(value) % 2)
+        size = struct.pack("<HL", 0, len(raw)) if vr == "UN" else struct.pack("<H", len(raw))
+        path.write_bytes(content[:start] + head + vr.encode() + size + raw + content[stop:])
+        fast, slow = fast_and_slow(path, monkeypatch)
+        assert fast == slow, value
 
 
 def test_sequences_are_walked(tmp_path):

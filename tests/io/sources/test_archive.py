@@ -118,6 +118,12 @@ def test_the_second_of_two_members_of_one_name_is_refused(make, tmp_path):
     }
 
 
+@pytest.mark.parametrize("make", [zip_of, tar_of])
+def test_members_that_are_called_like_our_own_half_files_are_not_lost(make, tmp_path):
+    members = {"x.part": b"1", "x": b"2", "y.part/z": b"3", "y": b"4"}
+    assert unpacked(make(tmp_path / "a", list(members.items())), tmp_path) == (members, {})
+
+
 def test_a_locked_member_is_refused(tmp_path):
     path = zip_of(tmp_path / "a", [("x", b"1"), ("y", b"2")])
     content = bytearray(path.read_bytes())
@@ -247,6 +253,14 @@ def test_each_archive_is_a_parcel_whose_stamp_changes_with_it(tmp_path):
     zip_of(path, MEMBERS[:1])
     (changed,) = source.list_parcels()
     assert changed.stamp != parcel.stamp
+
+
+def test_an_archive_that_is_gone_is_a_row_and_stops_nothing(tmp_path):
+    (tmp_path / "gone.zip").symlink_to(tmp_path / "nowhere")
+    source = ArchiveSource("in", {"gone.zip": tmp_path / "gone.zip"}, ArchiveConfig())
+    (parcel,) = source.list_parcels()
+    (refused,) = source.fetch(parcel, tmp_path / "out")
+    assert (refused.name, refused.error.code) == ("", "unreadable_file")
 
 
 def test_a_member_without_a_name_is_damage_and_no_crash(tmp_path):

@@ -21,7 +21,7 @@ def bits_apart(a, b):
 
 
 def pool(levels_IJK):
-    return d.area_pool(levels_IJK, np.asarray)
+    return d.area_pool(levels_IJK, d.Quantiser(np.asarray))
 
 
 def slow_pool(levels_IJK):
