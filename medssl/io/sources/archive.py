@@ -19,7 +19,7 @@ from pydantic import Field
 from medssl.config.base import Config
 from medssl.errors import RejectedFileError
 from medssl.io.reasons import reject
-from medssl.io.sources.base import Parcel, Refused
+from medssl.io.sources.base import Parcel, Refused, half_file
 from medssl.runs.folder import is_disk_full
 
 SUFFIXES = (
@@ -69,7 +69,11 @@ class ArchiveSource:
     def list_parcels(self) -> Iterable[Parcel]:
         """Return one parcel per archive."""
         for name, path in sorted(self._archives.items()):
-            facts = path.stat()
+            try:
+                facts = path.stat()
+            except OSError:  # a broken link, or no permission: unpacking it says so, in its own row
+                yield Parcel(name, stamp="", files=None, bytes=0)
+                continue
             stamp = f"{facts.st_size}/{facts.st_mtime_ns}"
             yield Parcel(name, stamp=stamp, files=None, bytes=facts.st_size)
 
@@ -103,9 +107,10 @@ def unpack(archive: Path, folder: Path, config: ArchiveConfig) -> list[Refused]:
     Raises:
         OSError: the disk is full.
     """
-    work = _Unpacking(folder, config, archive.stat().st_size)
+    work = _Unpacking(folder, config)
     try:
         with _damage_refused("damaged_archive"):
+            work.packed_bytes = archive.stat().st_size
             if zipfile.is_zipfile(archive):
                 _unpack_zip(archive, work)
             else:
@@ -121,7 +126,7 @@ class _Unpacking:
 
     folder: Path
     config: ArchiveConfig
-    packed_bytes: int
+    packed_bytes: int = 0
     refused: list[Refused] = field(default_factory=list)
     rows: set[str] = field(default_factory=set)
     total_bytes: int = 0
@@ -174,7 +179,7 @@ class _Unpacking:
     def _write(self, path: Path, size: int, content: "_Open") -> None:
         if path.is_file() and path.stat().st_size == size:
             return  # an interrupted run unpacked it
-        part = path.with_name(f"{path.name[-200:]}.part")
+        part = half_file(self.folder)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with content() as source, part.open("wb") as target:
@@ -185,8 +190,7 @@ class _Unpacking:
                 raise
             raise reject("unsafe_member") from None  # a name that no file here can have
         finally:
-            if part.exists():
-                part.unlink()
+            part.unlink(missing_ok=True)
 
 
 _Open = Callable[[], IO[bytes]]

@@ -36,6 +36,11 @@ class Refused:
     bytes: int = 0
 
 
+def half_file(folder: Path) -> Path:
+    """Return where the next file of ``folder`` is written: beside it, where no name is in the way."""
+    return folder.with_name(f"{folder.name}.part")
+
+
 class ParcelSource(Protocol):
     """Where parcels come from."""
 
@@ -52,7 +57,7 @@ class ParcelSource(Protocol):
     def fetch(self, parcel: Parcel, folder: Path) -> Sequence[Refused] | None:
         """Put the files of ``parcel`` below ``folder``, each whole or not at all.
 
-        A file is written as ``.part`` and renamed; what an interrupted fetch left is kept.
+        A file is written elsewhere and renamed; what an interrupted fetch left is kept.
 
         Returns:
             What was left out on purpose, if anything.

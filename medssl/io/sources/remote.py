@@ -12,12 +12,13 @@ from pydantic import Field
 from medssl.config.base import Config
 from medssl.io.reasons import reject
 from medssl.io.sources.archive import INSIDE, ArchiveConfig, is_archive_name, unpack
-from medssl.io.sources.base import Parcel, Refused, SourceError
+from medssl.io.sources.base import Parcel, Refused, SourceError, half_file
 from medssl.runs.digest import digest_json
 from medssl.runs.folder import is_disk_full
 
 _STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "updated")
 _COPY_BYTES = 2**22
+_LONGEST_NAME_BYTES = 255
 
 
 class RemoteConfig(Config):
@@ -39,10 +40,10 @@ class RemoteSource:
     """The objects below a URL; those of one folder are a parcel, and so is each archive."""
 
     def __init__(self, url: str, config: RemoteConfig, archive: ArchiveConfig) -> None:
-        """Prepare to ask; nothing is sent yet.
+        """Prepare to ask; some stores are called already.
 
         Raises:
-            SourceError: no installed package knows such addresses.
+            SourceError: no installed package knows such addresses, or the store does not answer.
         """
         import fsspec
 
@@ -57,6 +58,11 @@ class RemoteSource:
             raise SourceError(
                 f"{parts.scheme}:// addresses need a package that is not installed",
                 hint="for s3://: pip install 'medssl[s3]'; others: the store's fsspec package",
+            ) from None
+        except Exception as error:  # noqa: BLE001  every store has errors of its own
+            raise SourceError(
+                f"{self.label} cannot be reached ({type(error).__name__})",
+                hint="check the address, the credentials and the connection",
             ) from None
         self._root = str(root).rstrip("/")
         self._objects: dict[str, list[dict[str, Any]]] = {}
@@ -90,17 +96,18 @@ class RemoteSource:
         members = self._objects[parcel.name]
         if parcel.name.endswith(INSIDE):
             packed = folder.with_name(f"{folder.name}.packed")
-            self._bring(members[0], packed)
+            self._bring(members[0], packed, half_file(folder))
             refused: list[Refused] = unpack(packed, folder, self._archive)
             packed.unlink()
             return refused
         refused = []
         for facts in members:
             name = PurePosixPath(str(facts["relative"])).name
-            if name in ("", ".", "..") or "\0" in name:
+            too_long = len(name.encode(errors="surrogateescape")) > _LONGEST_NAME_BYTES
+            if name in ("", ".", "..") or "\0" in name or too_long:
                 refused.append(Refused(name, reject("unsafe_member"), int(facts["size"] or 0)))
                 continue
-            self._bring(facts, folder / name)
+            self._bring(facts, folder / name, half_file(folder))
         return refused
 
     def _listing(self) -> dict[str, dict[str, Any]]:
@@ -122,12 +129,11 @@ class RemoteSource:
             if facts.get("type") != "directory" and not path.endswith("/")
         }
 
-    def _bring(self, facts: dict[str, Any], target: Path) -> None:
+    def _bring(self, facts: dict[str, Any], target: Path, part: Path) -> None:
         size = facts.get("size")
         if target.is_file() and target.stat().st_size == size:
             return  # an interrupted run brought it
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name[-200:]}.part")
         for attempt in range(self._config.tries):
             try:
                 self._copy(str(facts["path"]), part)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pynetdicom.association import Association
 
-from medssl.io.sources.base import Parcel
+from medssl.io.sources.base import Parcel, half_file
 from medssl.io.sources.receiver import Peer, Receiver, ReceiverConfig
 from medssl.io.sources.retrieval import SeriesUid, identify_instance, write_part
 from medssl.runs.digest import digest_bytes, digest_json
@@ -58,15 +58,16 @@ class ScpSource:
         """Yield the series that came to rest."""
         for folder in sorted(self._inbox.glob("*/*")):
             with self._lock:
-                if self._is_at_rest(folder):
-                    yield self._parcel(folder)
+                parcel = self._parcel(folder) if self._is_at_rest(folder) else None
+            if parcel is not None:  # outside of the lock: who lists may fetch before the next
+                yield parcel
 
     def fetch(self, parcel: Parcel, folder: Path) -> None:
         """Show the files of ``parcel`` in ``folder`` too."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = half_file(folder)
         with self._lock:
             for path in sorted(self._folder(parcel).glob("*.dcm")):
-                part = folder / f"{path.name}.part"
                 part.unlink(missing_ok=True)
                 try:
                     os.link(path, part)

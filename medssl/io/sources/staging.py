@@ -122,8 +122,6 @@ class Staging:
             if not other.name.startswith(folder.name):
                 _remove(other)
         folder.mkdir(mode=0o700, exist_ok=True)
-        for part in folder.rglob("*.part"):
-            part.unlink()
         source, parcel = delivery.source, delivery.parcel
         refused = source.fetch(parcel, folder) or ()
         refs = [self._ref(delivery, path) for path in sorted(walk(folder))]
@@ -136,7 +134,8 @@ class Staging:
 
     def drop(self, delivery: Delivery) -> None:
         """Delete what was fetched of ``delivery``."""
-        _remove(self._place(delivery))
+        for left in self.folder.glob(f"{self._place(delivery).name}*"):
+            _remove(left)
         if isinstance(delivery.source, Listener):  # it keeps what it received until now
             delivery.source.release(delivery.parcel)
 

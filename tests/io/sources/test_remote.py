@@ -110,6 +110,16 @@ def test_no_credentials_in_label_or_repr(bucket):
     assert "1.dcm" not in texts
 
 
+def test_an_object_whose_name_no_file_can_have_is_a_row_and_stops_nothing(memory, tmp_path):
+    memory.pipe({f"/x/{'n' * 300}": b"1", "/x/a.part": b"2", "/x/a": b"3"})
+    source = opened("memory://x")
+    (parcel,) = source.list_parcels()
+    (refused,) = source.fetch(parcel, tmp_path / "in")
+    assert (refused.name, refused.error.code) == ("n" * 300, "unsafe_member")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    assert found == {"a.part": b"2", "a": b"3"}
+
+
 @pytest.fixture
 def memory():
     store = fsspec.filesystem("memory")
@@ -147,6 +157,12 @@ def test_an_object_cut_short_is_asked_for_again(memory, tmp_path, monkeypatch):
 def test_an_address_of_an_unknown_kind_is_a_mistake():
     with pytest.raises(SourceError, match="not installed"):
         opened("nonsense://x")
+
+
+def test_a_store_that_does_not_answer_is_an_error_in_words():
+    with pytest.raises(SourceError, match=r"ftp://127.0.0.1:1/x cannot be reached") as caught:
+        opened("ftp://me:secret@127.0.0.1:1/x")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_empty_store_is_a_mistake(memory):

@@ -1,5 +1,6 @@
 """A listener as a source: what is sent to it is offered once, and survives restarts."""
 
+import threading
 import time
 
 import pytest
@@ -78,6 +79,18 @@ def test_a_series_is_offered_once_its_sender_hung_up(listen, slices, tmp_path):
     source.release(parcel)
     assert list(source.list_parcels()) == []
     assert held(tmp_path / "inbox") == set()
+
+
+def test_who_lists_may_fetch_before_the_next(listen, slices, tmp_path):
+    source = listen()
+    send(source, slices)
+    offered(source)
+    listing = iter(source.list_parcels())
+    parcel = next(listing)
+    done = threading.Thread(target=source.fetch, args=(parcel, tmp_path / "staged"), daemon=True)
+    done.start()
+    done.join(timeout=5)
+    assert not done.is_alive()
 
 
 def test_a_series_is_not_offered_before_it_is_quiet(listen, slices):
