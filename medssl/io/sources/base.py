@@ -37,7 +37,7 @@ class Refused:
 
 
 def half_file(folder: Path) -> Path:
-    """Return where the next file of ``folder`` is written: beside it, where no name is in the way."""
+    """Return where a file of ``folder`` is written at first: beside it, out of any name's way."""
     return folder.with_name(f"{folder.name}.part")
 
 

@@ -1,6 +1,6 @@
 """Archives on the web (DICOMweb): QIDO-RS says what there is, WADO-RS brings it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,17 +9,17 @@ from pydantic import Field
 from pydicom.datadict import tag_for_keyword
 
 from medssl.config.base import Config
-from medssl.io.sources.base import Parcel, SourceError
+from medssl.io.sources.base import SourceError
 from medssl.io.sources.encryption import TlsFiles
 from medssl.io.sources.multipart import Multipart, media_type
 from medssl.io.sources.query import SERIES_COUNT, of_series, of_study
 from medssl.io.sources.retrieval import (
     Patience,
+    PictureArchive,
     SeriesFolder,
     SeriesUid,
     as_count,
     checked_uid,
-    fetch_series,
     persist,
 )
 from medssl.io.sources.web import Login, TokenFile, UnacceptableError, WebSession, unexpected
@@ -46,8 +46,8 @@ class DicomWebConfig(Config):
     """When to give up."""
 
 
-class DicomWebSource:
-    """The series of a DICOMweb archive that fit a query; each is a parcel ``study/series``."""
+class DicomWebSource(PictureArchive):
+    """A picture archive on the web."""
 
     def __init__(self, url: str, config: DicomWebConfig, query: Mapping[str, str]) -> None:
         """Prepare to ask; nothing is sent yet.
@@ -66,7 +66,12 @@ class DicomWebSource:
                 "an address with a user name and password in it would be shown and kept",
                 hint="put user:password into a file; set dicomweb.token_file, dicomweb.login=basic",
             )
-        self._config, self._query = config, query
+        if "?" in self.label or "#" in self.label:
+            raise SourceError(
+                "the address of an archive is its service's alone, without a query",
+                hint="what follows the ? belongs into `query`, a secret into dicomweb.token_file",
+            )
+        self._config, self._query, self.patience = config, query, config.patience
         token = None if config.token_file is None else TokenFile(config.token_file, config.login)
         self._web = WebSession(
             self.label.removeprefix("dicomweb+"),
@@ -76,29 +81,12 @@ class DicomWebSource:
         )
         self._accept = _AS_STORED
 
-    def list_parcels(self) -> Iterable[Parcel]:
-        """Yield the series that fit the query.
-
-        Raises:
-            SourceError: the archive cannot be asked, or answers what cannot be.
-        """
+    def series(self) -> Iterator[tuple[SeriesUid, int | None]]:
+        """Yield the series that fit the query, and how many images the archive counts in each."""
         for study, _ in self._rows("studies", "StudyInstanceUID", of_study(self._query)):
             path, wanted = f"studies/{study}/series", of_series(self._query)
             for uid, row in self._rows(path, "SeriesInstanceUID", wanted):
-                series = SeriesUid(study, uid)
-                files = as_count(_value(row, SERIES_COUNT))
-                if files is None:
-                    files = len(self.instances(series))
-                if files > 0:
-                    yield Parcel(series.name, stamp=str(files), files=files, bytes=None)
-
-    def fetch(self, parcel: Parcel, folder: Path) -> None:
-        """Bring ``parcel`` into ``folder``, one file per image, in the encoding it is stored in.
-
-        Raises:
-            SourceError: it does not arrive whole.
-        """
-        fetch_series(self, parcel, folder, self._config.patience)
+                yield SeriesUid(study, uid), as_count(_value(row, SERIES_COUNT))
 
     def instances(self, series: SeriesUid) -> set[str]:
         """Return the UIDs of the instances of ``series``."""
@@ -146,7 +134,7 @@ class DicomWebSource:
         while new is None or new:
             page = {"fuzzymatching": "false", "limit": str(self._config.page), "offset": str(asked)}
             ask = partial(self._web.json, path, {**query, **page})
-            rows = persist(ask, self._config.patience)
+            rows = persist(ask, self.patience)
             asked += len(rows)
             new = {checked_uid(_value(row, uid)): row for row in rows}
             new = {key: row for key, row in new.items() if key not in seen}

@@ -1,10 +1,9 @@
 """Archives by classic DICOM: C-FIND says what there is; C-MOVE or C-GET brings it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydicom import Dataset
 from pydicom.config import disable_value_validation
 from pynetdicom import build_context
@@ -16,7 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from medssl.config.base import Config
 from medssl.errors import RejectedFileError
-from medssl.io.sources.base import Parcel, SourceError
+from medssl.io.sources.base import SourceError
 from medssl.io.sources.caller import Caller, FailedError, RefusedError, is_pending
 from medssl.io.sources.query import SERIES_COUNT, of_series, of_study
 from medssl.io.sources.receiver import (
@@ -28,11 +27,11 @@ from medssl.io.sources.receiver import (
 )
 from medssl.io.sources.retrieval import (
     Patience,
+    PictureArchive,
     SeriesFolder,
     SeriesUid,
     as_count,
     checked_uid,
-    fetch_series,
     persist,
 )
 from medssl.io.untrusted import untrusted
@@ -65,15 +64,25 @@ class DimseConfig(Config):
     receiver: ReceiverConfig = ReceiverConfig()
     """Whose images are taken during a C-MOVE, and the certificates in use."""
     encrypted: bool = False
-    """Ask over TLS, with the certificates of `receiver.tls`."""
+    """Ask over TLS, with the certificates of `receiver.tls`. Unless `retrieve` is get, it needs
+    `receiver.encrypted` too: the images of a C-MOVE come on connections of their own."""
     longest_move_s: Annotated[float, Field(gt=0)] = 900.0
     """Some archives say nothing until a C-MOVE is done; silence longer than this is failure."""
     patience: Patience = Patience()
     """When to give up."""
 
+    @model_validator(mode="after")
+    def _images_are_encrypted_too(self) -> Self:
+        if self.encrypted and not self.receiver.encrypted and self.retrieve != "get":
+            raise ValueError(
+                "encrypted: images of a C-MOVE would still come unencrypted; set "
+                "receiver.encrypted too, or retrieve: get"
+            )
+        return self
 
-class DimseSource:
-    """The series of an archive that fit a query; each is a parcel ``study/series``."""
+
+class DimseSource(PictureArchive):
+    """A picture archive that speaks classic DICOM."""
 
     def __init__(self, url: str, config: DimseConfig, query: Mapping[str, str]) -> None:
         """Prepare to ask; nothing is sent yet.
@@ -88,6 +97,7 @@ class DimseSource:
         """
         self.label = url.rstrip("/")
         self._peer, self._config, self._query = Peer.of_url(url), config, query
+        self.patience = config.patience
         self._caller = Caller(
             self._peer,
             config.ae_title,
@@ -96,35 +106,17 @@ class DimseSource:
         )
         self._by_get = config.retrieve == "get"
 
-    def list_parcels(self) -> Iterable[Parcel]:
-        """Yield the series that fit the query.
-
-        Raises:
-            SourceError: the archive cannot be asked, or answers what cannot be.
-        """
+    def series(self) -> Iterator[tuple[SeriesUid, int | None]]:
+        """Yield the series that fit the query, and how many images the archive counts in each."""
         (studies,) = self._find("STUDY", [{"StudyInstanceUID": ""} | of_study(self._query)])
         asked = {"SeriesInstanceUID": "", SERIES_COUNT: ""} | of_series(self._query)
         wanted = [{"StudyInstanceUID": checked_uid(row["StudyInstanceUID"])} for row in studies]
         for some in _batches(wanted, _STUDIES_AT_ONCE):
             answers = self._find("SERIES", [study | asked for study in some])
             for study, rows in zip(some, answers, strict=True):
-                parcels = (self._parcel(study["StudyInstanceUID"], row) for row in rows)
-                yield from (parcel for parcel in parcels if parcel.files)
-
-    def _parcel(self, study: str, row: Mapping[str, str]) -> Parcel:
-        series = SeriesUid.checked(study, row["SeriesInstanceUID"])
-        files = as_count(row[SERIES_COUNT])
-        if files is None:
-            files = len(self.instances(series))
-        return Parcel(series.name, stamp=str(files), files=files, bytes=None)
-
-    def fetch(self, parcel: Parcel, folder: Path) -> None:
-        """Bring ``parcel`` into ``folder``, one file per image, as the bytes that were sent.
-
-        Raises:
-            SourceError: it does not arrive whole.
-        """
-        fetch_series(self, parcel, folder, self._config.patience)
+                for row in rows:
+                    uid = SeriesUid.checked(study["StudyInstanceUID"], row["SeriesInstanceUID"])
+                    yield uid, as_count(row[SERIES_COUNT])
 
     def instances(self, series: SeriesUid) -> set[str]:
         """Return the UIDs of the instances of ``series``."""
@@ -158,7 +150,7 @@ class DimseSource:
 
     def _find(self, level: str, queries: Sequence[Mapping[str, str]]) -> list[list[dict[str, str]]]:
         """Return the rows that answer each of ``queries``; all go over one connection."""
-        return persist(lambda: self._find_once(level, queries), self._config.patience)
+        return persist(lambda: self._find_once(level, queries), self.patience)
 
     def _find_once(
         self, level: str, queries: Sequence[Mapping[str, str]]

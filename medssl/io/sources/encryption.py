@@ -34,25 +34,26 @@ class TlsFiles(Config):
 
     def for_client(self) -> ssl.SSLContext:
         """Return how we call: the other side must prove its name."""
-        return self._filled(ssl.create_default_context(cafile=self._ca()))
+        return self._filled(ssl.Purpose.SERVER_AUTH)
 
     def for_server(self) -> ssl.SSLContext:
         """Return how we are called: with a ``ca_file`` only by those it vouches for."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self._ca())
-        if self.ca_file is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
         if self.certificate is None:
             raise SourceError(
                 "images that come over TLS need a certificate of this machine",
                 hint="set certificate and certificate_key",
             )
-        return self._filled(context)
+        context = self._filled(ssl.Purpose.CLIENT_AUTH)
+        if self.ca_file is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
-    def _ca(self) -> str | None:
+    def _filled(self, purpose: ssl.Purpose) -> ssl.SSLContext:
         self.check()
-        return None if self.ca_file is None else str(self.ca_file)
-
-    def _filled(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(purpose, cafile=self.ca_file)
+        except (ssl.SSLError, OSError):
+            raise SourceError(f"{self.ca_file} holds no certificate") from None
         try:
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.certificate_key)

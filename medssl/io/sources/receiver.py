@@ -48,7 +48,7 @@ class Peer:
         found = _URL.fullmatch(url)
         if found is None or int(found["port"]) > _LAST_PORT:
             raise SourceError(
-                f"the address {url} is not understood",
+                "an address of a DICOM application is not understood",  # it may hold a password
                 hint="write AE title, host and port, as in dimse://ARCHIVE@10.0.0.5:104",
             )
         return cls(found["title"], found["host"].strip("[]"), int(found["port"]))

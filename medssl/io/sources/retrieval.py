@@ -4,10 +4,11 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -64,18 +65,6 @@ class SeriesUid:
     def name(self) -> str:
         """What the series is called as a parcel."""
         return f"{self.study}/{self.series}"
-
-
-class Archive(Protocol):
-    """What an archive must be able to do for ``fetch_series``."""
-
-    def instances(self, series: SeriesUid) -> set[str]:
-        """Return the UIDs of the instances of ``series``."""
-
-    def retrieve(
-        self, series: SeriesUid, missing: Sequence[str] | None, inbox: "SeriesFolder"
-    ) -> None:
-        """Add the instances ``missing`` to ``inbox``, or with None all of ``series``."""
 
 
 class SeriesFolder:
@@ -177,37 +166,6 @@ def as_count(value: object) -> int | None:
     return int(text)
 
 
-def fetch_series(archive: Archive, parcel: Parcel, folder: Path, patience: Patience) -> None:
-    """Bring every instance of ``parcel`` into ``folder``; what is there is not asked for again.
-
-    Raises:
-        SourceError: when the archive contradicts itself, or some never arrive.
-    """
-    series = SeriesUid.of(parcel)
-    inbox = SeriesFolder(folder, series.series)
-    inbox.sweep()
-    listed = persist(lambda: archive.instances(series), patience)
-    if not listed or len(listed) < (parcel.files or 0):
-        raise SourceError(
-            f"the archive counts {parcel.files} images in a series and lists {len(listed)}",
-            hint="it may still be receiving the series; run the same command again later",
-        )
-
-    first = iter([True])
-
-    def bring_missing() -> None:
-        if missing := listed - inbox.held():
-            whole = next(first, False) and missing == listed  # what failed is asked for in pieces
-            archive.retrieve(series, None if whole else sorted(missing), inbox)
-        if missing := listed - inbox.held():
-            raise TryAgainError(
-                f"{len(listed) - len(missing)} of {len(listed)} images of a series arrived",
-                hint="run the same command again: it asks for the missing ones only",
-            )
-
-    persist(bring_missing, patience, progress=lambda: len(inbox.held()))
-
-
 def persist(
     action: Callable[[], T], patience: Patience, progress: Callable[[], int] = lambda: 0
 ) -> T:
@@ -235,3 +193,66 @@ def persist(
                     f"{error.problem} (tried {failures} times)", hint=error.hint
                 ) from None
         time.sleep(wait_s)
+
+
+class PictureArchive(ABC):
+    """The series of an archive that fit a query; each is a parcel ``study/series``."""
+
+    patience: Patience
+
+    @abstractmethod
+    def series(self) -> Iterator[tuple[SeriesUid, int | None]]:
+        """Yield the series that fit, and of how many images each is, where the archive tells."""
+
+    @abstractmethod
+    def instances(self, series: SeriesUid) -> set[str]:
+        """Return the UIDs of the instances of ``series``."""
+
+    @abstractmethod
+    def retrieve(
+        self, series: SeriesUid, missing: Sequence[str] | None, inbox: SeriesFolder
+    ) -> None:
+        """Add the instances ``missing`` to ``inbox``, or with None all of ``series``."""
+
+    def list_parcels(self) -> Iterator[Parcel]:
+        """Yield the series that fit the query.
+
+        Raises:
+            SourceError: the archive cannot be asked, or answers what cannot be.
+        """
+        for series, count in self.series():
+            files = len(self.instances(series)) if count is None else count
+            if files > 0:
+                yield Parcel(series.name, stamp=str(files), files=files, bytes=None)
+
+    def fetch(self, parcel: Parcel, folder: Path) -> None:
+        """Bring every instance of ``parcel`` into ``folder``, one file each, as it is stored.
+
+        What is there is not asked for again.
+
+        Raises:
+            SourceError: the archive contradicts itself, or some never arrive.
+        """
+        series = SeriesUid.of(parcel)
+        inbox = SeriesFolder(folder, series.series)
+        inbox.sweep()
+        listed = persist(lambda: self.instances(series), self.patience)
+        if not listed or len(listed) < (parcel.files or 0):
+            raise SourceError(
+                f"the archive counts {parcel.files} images in a series and lists {len(listed)}",
+                hint="it may still be receiving the series; run the same command again later",
+            )
+
+        first = iter([True])
+
+        def bring_missing() -> None:
+            if missing := listed - inbox.held():
+                whole = next(first, False) and missing == listed  # what failed comes in pieces
+                self.retrieve(series, None if whole else sorted(missing), inbox)
+            if missing := listed - inbox.held():
+                raise TryAgainError(
+                    f"{len(listed) - len(missing)} of {len(listed)} images of a series arrived",
+                    hint="run the same command again: it asks for the missing ones only",
+                )
+
+        persist(bring_missing, self.patience, progress=lambda: len(inbox.held()))

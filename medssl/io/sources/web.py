@@ -23,6 +23,7 @@ _AS_WRITTEN = "*?,:/"
 _MAY_PASS = frozenset({408, 425, 429})
 _UNACCEPTABLE = frozenset({400, 406, 415})
 _LEAST_SERVER_ERROR = 500
+_LONGEST_JSON_BYTES, _PIECE_BYTES = 2**28, 2**16
 
 
 class UnacceptableError(SourceError):
@@ -58,7 +59,7 @@ class TokenFile(AuthBase):
                 hint=f"chmod 600 {self._path}",
             )
         secret = self._path.read_bytes().strip()
-        if not secret or b"\n" in secret:
+        if len(secret.splitlines()) != 1:
             raise SourceError(f"the token file {self._path} should hold one line")
         if self._login == "basic":
             header = f"Basic {base64.b64encode(secret).decode()}"
@@ -86,7 +87,8 @@ class WebSession:
         tls.check()
         self._url, self._token, self._timeout_s = url, token, timeout_s
         self._session = requests.Session()
-        self._session.auth = token
+        self._session.auth = token or _without_login
+        self._session.trust_env = not loopback  # what stays on this machine goes to no proxy
         self._verify = True if tls.ca_file is None else str(tls.ca_file)
         if tls.certificate is not None:
             self._session.cert = (str(tls.certificate), str(tls.certificate_key))
@@ -102,7 +104,7 @@ class WebSession:
             if answer.status_code == requests.codes.no_content:
                 return []
             try:
-                rows = json.loads(answer.content)
+                rows = json.loads(_whole(answer))
             except ValueError:
                 raise unexpected(answer) from None
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -135,6 +137,23 @@ class WebSession:
                 verify=self._verify,  # on the session an environment variable would count more
                 allow_redirects=False,  # a redirect could lead out of the encrypted connection
             )
+
+
+def _without_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add no secret; without this one, requests would send what ~/.netrc has for the host."""
+    return request
+
+
+def _whole(answer: requests.Response) -> bytes:
+    content = bytearray()
+    for piece in answer.iter_content(_PIECE_BYTES):
+        content += piece
+        if len(content) > _LONGEST_JSON_BYTES:
+            raise SourceError(
+                f"the archive's answer to a query is longer than {_LONGEST_JSON_BYTES} bytes",
+                hint="lower dicomweb.page",
+            )
+    return bytes(content)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from medssl.io.sources import dicomweb, retrieval
+from medssl.io.sources import dicomweb, retrieval, web
 from medssl.io.sources.base import SourceError
 from medssl.io.sources.dicomweb import DicomWebConfig, DicomWebSource
 from medssl.io.sources.encryption import TlsFiles
@@ -294,6 +294,48 @@ def test_a_user_and_a_password_come_from_a_file_too(archive, tmp_path, token_fil
     token_file.write_text("orthanc:secret")
     _guard(archive, "Basic b3J0aGFuYzpzZWNyZXQ=")
     assert len(fetch(archive, tmp_path / "in", token_file=token_file, login="basic")) == 5
+
+
+@pytest.mark.parametrize("login", ["bearer", "basic"])
+def test_a_token_file_of_two_lines_is_refused_and_not_shown(archive, token_file, login):
+    token_file.write_bytes(b"secret-token-1\rsecret-token-2")
+    with pytest.raises(SourceError, match="should hold one line") as raised:
+        list(source(archive, token_file=token_file, login=login).list_parcels())
+    assert "secret" not in str(raised.value)
+
+
+def test_no_other_secret_of_the_user_is_sent(archive, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert list(source(archive).list_parcels())
+    assert [headers for headers in archive.headers if "Authorization" in headers] == []
+
+
+def test_a_token_for_this_machine_is_sent_through_no_proxy(
+    slices, archive, token_file, monkeypatch
+):
+    with web_archive(slices) as proxy:
+        monkeypatch.setenv(
+            "http_proxy", proxy.url.removeprefix("dicomweb+").removesuffix("/dicom-web")
+        )
+        assert list(source(archive, token_file=token_file).list_parcels())
+        assert proxy.asked == []
+
+
+def test_an_answer_without_end_is_not_read_into_memory(archive, monkeypatch):
+    monkeypatch.setattr(web, "_LONGEST_JSON_BYTES", 1000)
+    archive.override = lambda handler: (
+        handler.answer("application/dicom+json", b" " * 10**6) or True
+    )
+    with pytest.raises(SourceError, match=r"longer than"):
+        list(source(archive).list_parcels())
+
+
+def test_an_address_with_a_question_in_it_is_refused_and_not_shown():
+    with pytest.raises(SourceError, match="query") as raised:
+        DicomWebSource("dicomweb+https://pacs/x?token=horse", DicomWebConfig(), {})
+    assert "horse" not in str(raised.value)
 
 
 def test_a_token_file_that_others_can_read_is_refused(archive, token_file):

@@ -124,19 +124,34 @@ def test_an_address_that_is_not_one(url):
         DimseSource(url, DimseConfig(), {})
 
 
+def test_an_address_that_is_not_one_is_not_repeated():
+    with pytest.raises(SourceError, match="AE title, host and port") as raised:
+        DimseSource("dimse://me:secret@host:104", DimseConfig(), {})
+    assert "secret" not in str(raised.value)
+
+
+def test_images_do_not_come_in_the_clear_where_encryption_is_asked_for():
+    with pytest.raises(ValueError, match=r"receiver\.encrypted"):
+        DimseConfig(encrypted=True)
+    assert DimseConfig(encrypted=True, retrieve="get")
+    assert DimseConfig(encrypted=True, receiver=ReceiverConfig(encrypted=True))
+
+
 def test_everything_may_be_encrypted(slices, tls, certificate, tmp_path):
     files = TlsFiles(
         ca_file=certificate[0], certificate=certificate[0], certificate_key=certificate[1]
     )
     with dicom_archive(slices, tls=tls) as archive:
-        trusting = ReceiverConfig(tls=files)
+        trusting = ReceiverConfig(tls=files, encrypted=True)
         asking = source(archive, encrypted=True, receiver=trusting)
         assert fetch(asking, tmp_path / "in") == pixels(slices)
         with pytest.raises(SourceError, match="no connection"):
-            list(source(archive, encrypted=True).list_parcels())
-        missing = ReceiverConfig(tls=TlsFiles(ca_file=tmp_path / "missing"))
-        with pytest.raises(SourceError, match="no certificate file"):
-            list(source(archive, encrypted=True, receiver=missing).list_parcels())
+            list(source(archive, encrypted=True, retrieve="get").list_parcels())
+        (tmp_path / "text").write_text("no certificate")
+        for name, problem in [("missing", "no certificate file"), ("text", "holds no certificate")]:
+            wrong = ReceiverConfig(tls=TlsFiles(ca_file=tmp_path / name))
+            with pytest.raises(SourceError, match=problem):
+                list(source(archive, encrypted=True, retrieve="get", receiver=wrong).list_parcels())
 
 
 # Our own storage server
@@ -218,6 +233,16 @@ def test_a_port_that_is_taken_is_named(listening):
     )
     with pytest.raises(SourceError, match=f"cannot listen at 127.0.0.1, port {port}"):
         second.start()
+
+
+def test_certificates_that_are_none_are_named(certificate, tmp_path):
+    (tmp_path / "text").write_text("no certificate")
+    cert, key = certificate
+    files = TlsFiles(ca_file=tmp_path / "text", certificate=cert, certificate_key=key)
+    config = ReceiverConfig(encrypted=True, tls=files)
+    receiver = Receiver(Peer("MEDSSL", "127.0.0.1", 1), config, lambda content, link: None)
+    with pytest.raises(SourceError, match="text holds no certificate"):
+        receiver.start()
 
 
 def test_nothing_is_taken_over_tls_without_a_certificate():
