@@ -8,6 +8,8 @@ Slurm is encrypted, and lets in only who holds the certificate of this one run.
 import logging
 import math
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -49,6 +51,12 @@ class SchedulerConfig(Config):
     """Encrypts, and lets in only who holds a certificate."""
     wait_s: Annotated[float, Field(gt=0)] = 60.0
     """How long to wait for the scheduler, and for its first worker."""
+
+    @model_validator(mode="after")
+    def _encrypted_both_or_neither(self) -> Self:
+        if self.address.startswith("tls://") != (self.tls is not None):
+            raise ValueError("an address tls:// needs the section tls, and that such an address")
+        return self
 
 
 class SlurmConfig(Config):
@@ -170,6 +178,9 @@ def _security(tls: TlsConfig | None) -> "Security | None":
 
     if tls is None:
         return None
+    for path in (tls.ca_file, tls.certificate, tls.key):
+        if not path.is_file():
+            raise MedSSLError(f"there is no file {path}", hint="see scheduler.tls")
     return Security(
         tls_ca_file=str(tls.ca_file),
         tls_client_cert=str(tls.certificate),
@@ -184,10 +195,27 @@ def _slurm_client(config: SlurmConfig, rows: int) -> "Iterator[Client]":
 
     jobs = min(config.jobs, math.ceil(rows / config.processes))
     with slurm_cluster(config) as cluster, Client(cluster) as client:
+        _check_accepted(cluster.job_script())
         cluster.adapt(minimum_jobs=1 if config.adaptive else jobs, maximum_jobs=jobs, interval="2s")
         _log.info("Waiting for the first Slurm job to start")
         client.wait_for_workers(1)
         yield client
+
+
+def _check_accepted(script: str) -> None:
+    """Raise where Slurm would refuse the job, for which Dask would wait forever."""
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        raise MedSSLError(
+            "there is no sbatch on this machine", hint="run it where Slurm jobs are submitted"
+        )
+    said = subprocess.run(  # noqa: S603  what will run in earnest a moment later
+        [sbatch, "--test-only"], input=script, capture_output=True, text=True, check=False
+    )
+    if said.returncode:
+        raise MedSSLError(
+            f"Slurm refuses the job: {said.stderr.strip()}", hint="see the settings of slurm"
+        )
 
 
 def _new_certificate(folder: Path) -> "Security":
@@ -232,7 +260,7 @@ def slurm_cluster(config: SlurmConfig) -> Iterator[Any]:
             walltime=config.walltime,
             job_name="medssl",
             job_extra_directives=list(config.directives),
-            job_script_prologue=["umask 077", *config.setup],
+            job_script_prologue=["umask 077", "ulimit -c 0", *config.setup],
             python=config.python,
             interface=config.interface,
             local_directory=config.scratch,

@@ -146,6 +146,18 @@ def test_slurm_jobs_from_submission_to_cancellation(tmp_path, monkeypatch):
     wait_for(lambda: not any(descendants(pid) for pid in running))
 
 
+def test_a_job_that_slurm_refuses_is_not_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(f"slurm: {{interface: lo, folder: {tmp_path / 'own'}}}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MedSSLError, match="no sbatch on this machine"):
+        list(map_unordered(double_or_die, range(6), workers=str(path), crashed=crashed))
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'invalid account' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    with pytest.raises(MedSSLError, match="Slurm refuses the job: invalid account"):
+        list(map_unordered(double_or_die, range(6), workers=str(path), crashed=crashed))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -168,6 +180,17 @@ def test_a_file_with_a_mistake_says_where(tmp_path):
     path.write_text("{}")
     with pytest.raises(ConfigError, match="one section, scheduler or slurm"):
         read_cluster(str(path))
+    path.write_text("scheduler: {address: 'tls://host:1'}")
+    with pytest.raises(ConfigError, match="needs the section tls"):
+        read_cluster(str(path))
+
+
+def test_certificates_of_a_scheduler_that_are_not_there_are_named(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    files = "{ca_file: /nowhere/ca, certificate: /nowhere/cert, key: /nowhere/key}"
+    path.write_text(f"scheduler: {{address: 'tls://127.0.0.1:1', tls: {files}}}")
+    with pytest.raises(MedSSLError, match="there is no file /nowhere/ca"):
+        list(map_unordered(double_or_die, range(6), workers=str(path), crashed=crashed))
 
 
 def test_what_is_missing_is_named(monkeypatch):
