@@ -216,7 +216,14 @@ def predict(
 
 @app.command()
 def deidentify(
-    source: Annotated[Path | None, typer.Argument(metavar="SRC", show_default=False)] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SRC",
+            help="Folder, file or archive (zip, tar) of DICOM, or an address as in `ingest`.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Argument(metavar="DST", show_default=False)] = None,
     overrides: Overrides = None,
     key_file: Annotated[Path | None, typer.Option(help="Secret key of the pseudonyms.")] = None,

@@ -46,20 +46,25 @@ def deface_series(
             except RejectedFileError as error:
                 headers.pop(file_key, None)
                 yield file_key, error
-        _run([word.format(input=given, output=made) for word in command])
+        worked = _run([word.format(input=given, output=made) for word in command])
         found = {key: _pixels(given / f"{key}.dcm", made / f"{key}.dcm") for key in headers}
-        changed = any(pixels is not None and pixels.changed for pixels in found.values())
+        # A command that changes nothing, or fails after it did, did not do its work.
+        worked = worked and any(pixels is not None and pixels.changed for pixels in found.values())
         for file_key, pixels in found.items():
-            if pixels is None or not changed:  # a command that changes nothing did not do its work
-                yield file_key, refuse("deface_failed")
+            try:
+                if pixels is None or not worked:
+                    raise refuse("deface_failed")
+                clean = clean_file(headers[file_key], rules, defaced=pixels.stored)
+            except RejectedFileError as error:
+                yield file_key, error
             else:
-                yield file_key, clean_file(headers[file_key], rules, defaced=pixels.stored)
+                yield file_key, clean
 
 
-def _run(words: list[str]) -> None:
-    """Run a command in silence; what it says may repeat what it reads."""
+def _run(words: list[str]) -> bool:
+    """Run a command in silence, as what it says may repeat what it reads; return its success."""
     try:
-        subprocess.run(  # noqa: S603  the user's own command, without a shell
+        done = subprocess.run(  # noqa: S603  the user's own command, without a shell
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -70,6 +75,7 @@ def _run(words: list[str]) -> None:
         raise InputError(
             f"the deface_command {words[0]!r} cannot be run", hint="is it installed, and on PATH?"
         ) from None
+    return done.returncode == 0
 
 
 def _pixels(given: Path, made: Path) -> _Pixels | None:

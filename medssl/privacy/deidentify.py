@@ -1,47 +1,35 @@
 """The stage that writes DICOM files which may leave: each written, or refused with a reason."""
 
 import csv
-import json
 import shlex
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, Self, TextIO
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from medssl.config.base import Config
-from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.limits import Limits
-from medssl.io.reasons import reject
+from medssl.io.sources.base import ParcelSource, SourceError
 from medssl.io.sources.folder import FileRef, list_files
+from medssl.io.sources.opening import FetchSettings, Source, open_fetched, set_apart
+from medssl.io.sources.staging import Delivery, Ledger, Staging
 from medssl.library.identity import claim_library
-from medssl.privacy.deface import deface_series
-from medssl.privacy.files import (
-    FileRules,
-    clean_file,
-    may_show_face,
-    name_of,
-    read_frames,
-    refuse,
-    write,
-)
+from medssl.privacy.files import FileRules
 from medssl.privacy.header import Dates
+from medssl.privacy.writing import IMAGES, FileResult, Writer
 from medssl.runs.digest import digest_json
 from medssl.runs.folder import atomic_path
-from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.runs.workers import Workers, map_unordered
+from medssl.runs.workers import Workers
 
 VERSION = "2"
 """Goes up when the same file is written otherwise: it is then written again."""
 
-IMAGES, TABLE, JOURNAL = "images", "files.csv", "journal.jsonl"
-_FACE = "face_in_view"
+TABLE = "files.csv"
 
 
 def _deface_command(command: str | None) -> str | None:
@@ -55,11 +43,12 @@ def _deface_command(command: str | None) -> str | None:
     return command
 
 
-class DeidentifyConfig(Config):
+class DeidentifyConfig(FetchSettings):
     """Everything ``medssl deidentify`` reads."""
 
-    sources: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """Folders and single files to read; they are never written to."""
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    """Folders, files and archives (zip, tar) to read, never written to; or addresses of stores
+    and picture archives, as in `ingest`."""
     out: Path
     """The folder to make or to add to. Its `images/` may leave; the rest is the record."""
     key_file: Path
@@ -91,20 +80,6 @@ class DeidentifyConfig(Config):
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileResult:
-    """What became of one file."""
-
-    file_key: str
-    stamp: str
-    """Changes with the file and with how it is to be written."""
-    outcome: Literal["written", "skipped", "quarantined"]
-    reason_code: str = ""
-    reason: str = ""
-    name: str = ""
-    """Where it was written, below ``images/``; or would have been."""
-
-
 def deidentify(config: DeidentifyConfig, *, overwrite: bool = False) -> StageResult:
     """Write every image of ``config.sources`` without identifiers below ``config.out/images``.
 
@@ -113,16 +88,26 @@ def deidentify(config: DeidentifyConfig, *, overwrite: bool = False) -> StageRes
 
     Raises:
         InputError: a source or the key is missing.
+        SourceError: a source cannot be asked, or something of it did not arrive; the rest is
+            written.
         FolderError: the folder was made with another key, or is in use.
     """
     pseudonymizer = Pseudonymizer.from_key_file(config.key_file, create=config.create_key)
-    refs = list_files(config.sources, pseudonymizer, skip=config.out)
+    refs, parcels = _listed(config, pseudonymizer)
+    settings = _settings(config)
+    unpacking = digest_json([settings, config.archive.model_dump(mode="json")])
+    staging = Staging(config.out / "private", pseudonymizer, unpacking)
+    deliveries = staging.deliveries(parcels)
     listing = [[ref.file_key, ref.bytes, ref.mtime_ns] for ref in refs]
     with open_stage(
         "deidentify",
         config.out,
         config,
-        inputs={"files": digest_json(listing), "key": pseudonymizer.key_id},
+        inputs={
+            "files": digest_json(listing),
+            "parcels": digest_json(sorted([each.key, each.stamp] for each in deliveries)),
+            "key": pseudonymizer.key_id,
+        },
         tracking=config.tracking,
         overwrite=overwrite,
         incremental=not overwrite,
@@ -130,8 +115,23 @@ def deidentify(config: DeidentifyConfig, *, overwrite: bool = False) -> StageRes
         if run.previous is not None:
             return run.previous
         claim_library(config.out, pseudonymizer.key_id)
-        results = _Writer(config, pseudonymizer).write_all(refs)
+        writer = Writer(
+            config.out,
+            _rules(config, pseudonymizer),
+            settings=settings,
+            deface_command=config.deface_command,
+            workers=config.workers,
+        )
+        writer.write(refs, [path for path in map(Path, config.sources) if path.is_dir()])
+        failed = _write_parcels(config, writer, staging, deliveries)
+        writer.sweep()
+        results = writer.results()
         _write_table(config.out / TABLE, results)
+        if failed:
+            raise SourceError(
+                f"{len(failed)} of {len(deliveries)} parcels did not arrive; the rest is written",
+                hint="run the same command again: it asks for those only",
+            )
         return run.finish(
             summary=_summary(results),
             look_at={"what may leave": IMAGES, "what became of every file": TABLE},
@@ -139,139 +139,50 @@ def deidentify(config: DeidentifyConfig, *, overwrite: bool = False) -> StageRes
         )
 
 
-class _Writer:
-    """Writes files and remembers in a journal what is done."""
-
-    def __init__(self, config: DeidentifyConfig, pseudonymizer: Pseudonymizer) -> None:
-        self.config = config
-        self.images, self.journal = config.out / IMAGES, config.out / JOURNAL
-        self.rules = FileRules(
-            pseudonymizer,
-            Limits(config.max_volume_mib * 2**20),
-            config.dates,
-            config.characteristics,
-            config.allow_faces,
-        )
-        settings = config.model_dump(
-            mode="json",
-            include={"dates", "characteristics", "allow_faces", "deface_command"},
-        )
-        self.settings = digest_json([VERSION, settings])
-
-    def write_all(self, refs: Sequence[FileRef]) -> list[FileResult]:
-        """Return what became of every file, of those of earlier runs too."""
-        done = self._earlier()
-        jobs = [(ref, self._stamp(ref)) for ref in refs]
-        todo = [(ref, stamp) for ref, stamp in jobs if not self._is_done(done, ref, stamp)]
-        self.images.mkdir(exist_ok=True)
-        heads: dict[Path, list[tuple[FileRef, str]]] = defaultdict(list)
-        refs_of = {ref.file_key: (ref, stamp) for ref, stamp in todo}
-        with (
-            self.journal.open("a", encoding="utf-8") as journal,
-            task("Writing", len(jobs), done=len(jobs) - len(todo)) as progress,
-        ):
-            work = partial(write_one, self.rules, self.images)
-            shared = [self.images, *self.config.sources]
-            results = map_unordered(
-                work, todo, workers=self.config.workers, crashed=crashed, shared=shared
-            )
-            for result in results:
-                if result.reason_code == _FACE and self.config.deface_command:
-                    heads[Path(result.name).parent].append(refs_of[result.file_key])
-                    continue
-                self._note(journal, result, done)
-                progress.advance()
-            for jobs_of_series in heads.values():
-                for result in self._defaced(jobs_of_series):
-                    self._note(journal, result, done)
-                    progress.advance()
-        self._sweep(done.values())
-        return sorted(done.values(), key=lambda result: result.file_key)
-
-    def _defaced(self, jobs: Sequence[tuple[FileRef, str]]) -> Iterable[FileResult]:
-        stamps = {ref.file_key: stamp for ref, stamp in jobs}
-        paths = {ref.file_key: ref.path for ref, _ in jobs}
-        command = shlex.split(self.config.deface_command or "")
-        for file_key, found in deface_series(paths, self.rules, command):
-            if isinstance(found, RejectedFileError):
-                yield _rejected(file_key, stamps[file_key], found)
-            else:
-                with atomic_path(self.images / found.name) as partial_path:
-                    write(found.dataset, partial_path)
-                yield _written(file_key, stamps[file_key], found.name)
-
-    def _stamp(self, ref: FileRef) -> str:
-        return digest_json([ref.file_key, ref.bytes, ref.mtime_ns, self.settings])[:32]
-
-    def _is_done(self, done: dict[str, FileResult], ref: FileRef, stamp: str) -> bool:
-        result = done.get(ref.file_key)
-        if result is None or result.stamp != stamp:
-            return False
-        return result.outcome != "written" or (self.images / result.name).is_file()
-
-    def _earlier(self) -> dict[str, FileResult]:
-        """Return what the journal holds; its last line may be cut short by a kill."""
-        done: dict[str, FileResult] = {}
-        if self.journal.is_file():
-            for line in self.journal.read_text(encoding="utf-8").splitlines():
-                try:
-                    result = FileResult(**json.loads(line))
-                except (ValueError, TypeError):
-                    continue
-                done[result.file_key] = result
-        return done
-
-    def _note(self, journal: TextIO, result: FileResult, done: dict[str, FileResult]) -> None:
-        done[result.file_key] = result
-        journal.write("\n" + json.dumps(asdict(result)) + "\n")
-        journal.flush()
-
-    def _sweep(self, results: Iterable[FileResult]) -> None:
-        """Remove what was written before and would be refused now."""
-        keep = {self.images / result.name for result in results if result.outcome == "written"}
-        for path in list(self.images.rglob("*.dcm")):
-            if path not in keep:
-                path.unlink()
+def _listed(
+    config: DeidentifyConfig, pseudonymizer: Pseudonymizer
+) -> tuple[list[FileRef], list[ParcelSource]]:
+    """Return the files that lie on this machine, and all that is to be fetched or unpacked."""
+    found = [open_fetched(text, config) for text in config.sources]
+    paths = [source for source in found if isinstance(source, Path)]
+    refs = list_files(paths, pseudonymizer, skip=config.out) if paths else []
+    plain, archives = set_apart(refs, paths, config.archive)
+    return plain, [*archives, *(source for source in found if not isinstance(source, Path))]
 
 
-def write_one(rules: FileRules, images: Path, job: tuple[FileRef, str]) -> FileResult:
-    """Write one file, or say why not; for workers."""
-    ref, stamp = job
-    name = Path()
-    try:
-        frames = read_frames(ref.path, ref.file_key, rules)
-        name = name_of(frames[0])
-        if not rules.allow_faces and may_show_face(frames, rules.limits):
-            raise refuse(_FACE)
-        clean = clean_file(frames[0], rules)
-        with atomic_path(images / clean.name) as partial_path:
-            write(clean.dataset, partial_path)
-    except RejectedFileError as error:
-        return _rejected(ref.file_key, stamp, error, name)
-    return _written(ref.file_key, stamp, clean.name)
+def _settings(config: DeidentifyConfig) -> str:
+    """Return what changes with all that makes other files of the same ones."""
+    names = {"dates", "characteristics", "allow_faces", "deface_command"}
+    return digest_json([VERSION, config.model_dump(mode="json", include=names)])
 
 
-def crashed(job: tuple[FileRef, str]) -> FileResult:
-    """Return what became of a file that killed its worker."""
-    ref, stamp = job
-    return _rejected(ref.file_key, stamp, reject("decoder_crashed"))
-
-
-def _written(file_key: str, stamp: str, name: Path) -> FileResult:
-    return FileResult(file_key=file_key, stamp=stamp, outcome="written", name=name.as_posix())
-
-
-def _rejected(
-    file_key: str, stamp: str, error: RejectedFileError, name: Path = Path()
-) -> FileResult:
-    return FileResult(
-        file_key=file_key,
-        stamp=stamp,
-        outcome="skipped" if error.skipped else "quarantined",
-        reason_code=error.code,
-        reason=error.problem,
-        name=name.as_posix(),
+def _rules(config: DeidentifyConfig, pseudonymizer: Pseudonymizer) -> FileRules:
+    return FileRules(
+        pseudonymizer,
+        Limits(config.max_volume_mib * 2**20),
+        config.dates,
+        config.characteristics,
+        config.allow_faces,
     )
+
+
+def _write_parcels(
+    config: DeidentifyConfig, writer: Writer, staging: Staging, deliveries: Sequence[Delivery]
+) -> list[Delivery]:
+    """Write what is in ``deliveries`` and not done yet; return those that did not arrive."""
+    ledger = Ledger(config.out)
+    lost = {ledger.parcel_of.get(key) for key in writer.lost()}
+    todo = [each for each in deliveries if not ledger.is_done(each) or each.key in lost]
+    staging.sweep(keep=todo)
+    failed: list[Delivery] = []
+    for batch in staging.batches(todo, config.staging_gib, failed):
+        writer.write([ref for staged in batch for ref in staged.refs], [staging.folder])
+        for staged in batch:
+            for ref, error in staged.refused:
+                writer.refuse(ref, error)
+            ledger.note(staged)
+            staging.drop(staged.delivery)
+    return failed
 
 
 def _write_table(path: Path, results: Sequence[FileResult]) -> None:

@@ -1,18 +1,22 @@
 """Parcels on their way: fetched into the library's waiting room, and gone once they are noted."""
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.sources.archive import INSIDE
-from medssl.io.sources.base import Listener, Parcel, ParcelSource
+from medssl.io.sources.base import Listener, Parcel, ParcelSource, SourceError
 from medssl.io.sources.folder import FileRef, walk
 from medssl.runs.digest import digest_json
+from medssl.runs.progress import task
+
+_log = logging.getLogger(__name__)
 
 FOLDER, LEDGER = "incoming", Path("private", "parcels.jsonl")
 
@@ -131,6 +135,32 @@ class Staging:
             [(self._named(delivery, part.name, part.bytes), part.error) for part in refused],
             sum(ref.bytes for ref in refs),
         )
+
+    def batches(
+        self, deliveries: Sequence[Delivery], room_gib: float, failed: list[Delivery]
+    ) -> Iterator[list[Staged]]:
+        """Fetch ``deliveries`` and yield them whenever about ``room_gib`` is used up.
+
+        What does not arrive whole is added to ``failed``, and stops nothing.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        batch: list[Staged] = []
+        with task("Fetching", len(deliveries)) as progress:
+            for delivery in deliveries:
+                held_bytes = sum(staged.bytes for staged in batch) + (delivery.parcel.bytes or 0)
+                if batch and held_bytes > room_gib * 2**30:
+                    yield batch
+                    batch = []
+                try:
+                    batch.append(self.fetch(delivery))
+                except SourceError as error:
+                    failed.append(delivery)
+                    _log.warning("A parcel could not be fetched: %s", error.problem)
+                progress.advance()
+        if batch:
+            yield batch
 
     def drop(self, delivery: Delivery) -> None:
         """Delete what was fetched of ``delivery``."""
