@@ -4,9 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
@@ -14,17 +13,10 @@ from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.curation import selection as tables
 from medssl.curation.decisions import Decisions, excluded_rows, kept_rows, summarise
-from medssl.curation.edges import (
-    Edge,
-    NearDuplicateConfig,
-    comparable,
-    identical_volumes,
-    judge,
-)
-from medssl.curation.leaders import leaders, rank_key, trust_key
-from medssl.curation.neighbours import candidates
+from medssl.curation.duplicates import find_duplicates
+from medssl.curation.edges import NearDuplicateConfig
 from medssl.curation.report import write_report
-from medssl.curation.rules.base import CatalogRow, Rule
+from medssl.curation.rules.base import Rule
 from medssl.curation.rules.constant_or_empty import ConstantOrEmpty
 from medssl.curation.rules.field_of_view import FieldOfView
 from medssl.curation.rules.implausible_hu import ImplausibleHu
@@ -33,15 +25,12 @@ from medssl.curation.rules.modality import Modality
 from medssl.curation.rules.slice_count import SliceCount
 from medssl.curation.rules.spacing import Spacing
 from medssl.curation.splits import SplitConfig, assert_no_leak, assign_splits, group_volumes
-from medssl.curation.verification import Agreement, compare
-from medssl.errors import InputError, MedSSLError
+from medssl.errors import InputError
 from medssl.library.catalog import catalog_digest, read_catalog
-from medssl.library.volumes import read_volume
 from medssl.runs.digest import digest_file
-from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.runs.workers import Workers, map_unordered
+from medssl.runs.workers import Workers
 
 RULES = "medssl.curation.rules"
 DEFAULT_RULES: tuple[Rule.Config, ...] = (
@@ -53,8 +42,6 @@ DEFAULT_RULES: tuple[Rule.Config, ...] = (
     ConstantOrEmpty.Config(),
     ImplausibleHu.Config(),
 )
-
-FEW_PAIRS = 16
 
 
 def _folder_name(name: str) -> str:
@@ -82,15 +69,6 @@ class CurateConfig(Config):
     """Processes that compare volumes, 0 for one per core; or a cluster, as in `ingest`."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the stage is recorded."""
-
-
-class Candidate(NamedTuple):
-    """Two volumes whose signatures are close."""
-
-    volume_a: str
-    volume_b: str
-    bits_full: int
-    bits_bbox: int
 
 
 def curate(config: CurateConfig, *, overwrite: bool = False) -> StageResult:
@@ -138,44 +116,11 @@ def apply_rules(rules: Sequence[Rule.Config], decisions: Decisions) -> None:
 
 
 def find_copies(config: CurateConfig, decisions: Decisions) -> None:
-    """Drop copies: first those of equal voxels, then those that comparing the voxels proves."""
+    """Drop copies, and say of every volume which others it belongs to."""
     rows = [decisions.rows[key] for key in decisions.kept]
-    trusted = sorted(rows, key=trust_key)
-    same = identical_volumes(trusted)
-    twin_of = leaders(_keys(trusted), (edge.volumes for edge in same))
-    rest = [row for row in rows if row["volume_key"] not in twin_of]
-    near = near_duplicates(config, rest)
-    ranked = _keys(sorted(rest, key=rank_key))
-    near_of = leaders(ranked, (edge.volumes for edge in near if edge.drops))
-    # A twin of a dropped volume shows what that one's representative shows.
-    twin_of = {key: near_of.get(twin, twin) for key, twin in twin_of.items()}
-    decisions.edges = sorted(same + near, key=lambda edge: edge.volumes)
-    decisions.representative = twin_of | near_of
-
-
-def near_duplicates(config: CurateConfig, rows: Sequence[CatalogRow]) -> list[Edge]:
-    """Return the edges between volumes of close signatures, after a look at their voxels."""
-    row_of = {str(row["volume_key"]): row for row in rows}
-    keys = sorted(row_of)
-    close = candidates(
-        [row_of[key]["dct_full"] for key in keys],
-        [row_of[key]["dct_bbox"] for key in keys],
-        config.near_duplicate.max_bits,
-    )
-    pairs = [
-        Candidate(keys[i], keys[j], full, bbox)
-        for i, j, full, bbox in close
-        if comparable(row_of[keys[i]], row_of[keys[j]])
-    ]
-    edges = []
-    with task("compare volumes", len(pairs)) as work:
-        verify = partial(_verify, config.library)
-        workers, shared = _workers(config, pairs), [config.library]
-        for pair, agreement in map_unordered(verify, pairs, workers=workers, shared=shared):
-            edge = _edge(pair, agreement, row_of, config.near_duplicate)
-            edges += [edge] if edge else []
-            work.advance()
-    return sorted(edges, key=lambda edge: edge.volumes)
+    found = find_duplicates(rows, None, config.library, config.near_duplicate, config.workers)
+    decisions.edges = found.edges
+    decisions.representative = found.representative
 
 
 def draw_splits(config: SplitConfig, decisions: Decisions) -> None:
@@ -195,55 +140,6 @@ def draw_splits(config: SplitConfig, decisions: Decisions) -> None:
     by_content = {key: content_of[decisions.group[key]] for key in decisions.kept}
     decisions.split = assign_splits(by_content, modality_of, config)
     assert_no_leak(decisions.split, patient_of, edges)
-
-
-def _keys(rows: Sequence[CatalogRow]) -> list[str]:
-    return [str(row["volume_key"]) for row in rows]
-
-
-def _workers(config: CurateConfig, pairs: Sequence[Candidate]) -> int | str:
-    """A process takes as long to start as a few pairs take to compare."""
-    return 1 if len(pairs) < FEW_PAIRS else config.workers
-
-
-def _verify(library: Path, pair: Candidate) -> tuple[Candidate, Agreement | None]:
-    try:
-        a, b = (read_volume(library, key) for key in (pair.volume_a, pair.volume_b))
-    except MedSSLError:  # a damaged file: prepare names it; here the two only stay together
-        return pair, None
-    return pair, compare(a, b)
-
-
-def _edge(
-    pair: Candidate,
-    agreement: Agreement | None,
-    row_of: Mapping[str, CatalogRow],
-    config: NearDuplicateConfig,
-) -> Edge | None:
-    if agreement is None:
-        unknown = float("nan")
-        return Edge(
-            **pair._asdict(),
-            kind="unreadable",
-            drops=False,
-            ncc_physical=unknown,
-            ncc_index=unknown,
-            score=unknown,
-            threshold=unknown,
-        )
-    verdict = judge(row_of[pair.volume_a], row_of[pair.volume_b], agreement, config)
-    if verdict is None:
-        return None
-    kind, drops, threshold = verdict
-    return Edge(
-        **pair._asdict(),
-        kind=kind,
-        drops=drops,
-        ncc_physical=agreement.ncc_physical,
-        ncc_index=agreement.ncc_index,
-        score=agreement.score,
-        threshold=threshold,
-    )
 
 
 def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageResult:

@@ -176,7 +176,7 @@ def test_another_key_of_the_pseudonyms_divides_the_same_scans_alike(tmp_path):
 
 
 def test_workers_change_nothing(planted, monkeypatch):
-    monkeypatch.setattr("medssl.curation.curate.FEW_PAIRS", 0)
+    monkeypatch.setattr("medssl.curation.duplicates.FEW_PAIRS", 0)
     alone, together = (decide(curate_config(planted, workers=n)) for n in (1, 2))
     assert alone.edges
     assert together == alone
