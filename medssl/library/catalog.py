@@ -3,6 +3,8 @@
 Nothing of a header stands here but numbers, words of a vocabulary, and keyed pseudonyms.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import InputError
-from medssl.runs.digest import digest_json
-from medssl.runs.folder import atomic_path
+from medssl.runs.folder import atomic_path, plain
 
 if TYPE_CHECKING:  # slow to import, and workers do without it
     import pandas as pd
 
 FILE = "catalog.parquet"
 FORMAT_VERSION = "2"
+_ROWS_AT_ONCE = 65_536
 _VERSION_KEY, _KEY_ID = b"medssl.format_version", b"medssl.key_id"
 
 COLUMNS: dict[str, pa.DataType] = {
@@ -116,8 +118,34 @@ def read_catalog(library: Path) -> "pd.DataFrame":
     Raises:
         InputError: when there is none, or a newer version wrote it.
     """
-    frame: pd.DataFrame = _read_table(library).to_pandas()
+    frame: pd.DataFrame = read_catalog_table(library).to_pandas()
     return frame
+
+
+def read_catalog_table(library: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the catalog as an Arrow table, or these columns of it: for a million rows.
+
+    Raises:
+        InputError: when there is none, it is damaged, or another version wrote it.
+    """
+    path = catalog_path(library)
+    if not path.is_file():
+        raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        table = pq.read_table(path, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError):
+        raise InputError(
+            f"the catalog of {library} is damaged",
+            hint="run the same `medssl ingest` again: it writes the catalog anew",
+        ) from None
+    version = metadata.get(_VERSION_KEY, b"").decode()
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"the catalog of {library} has format version {version or 'unknown'}, "
+            f"this medssl reads {FORMAT_VERSION}"
+        )
+    return table
 
 
 def volume_keys(library: Path) -> list[str]:
@@ -131,24 +159,20 @@ def volume_keys(library: Path) -> list[str]:
 
 
 def catalog_digest(library: Path) -> str:
-    """Return the SHA-256 of the catalog's content, whatever the file's own bytes."""
-    rows = _read_table(library).to_pylist()
-    return digest_json([{k: _plain(v) for k, v in row.items()} for row in rows])
+    """Return the SHA-256 of the catalog's content, whatever the file's own bytes.
+
+    Column by column, some rows at a time, so that a million rows need no memory to speak of.
+    """
+    table = read_catalog_table(library)
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        digest.update(f"{name}/{table.num_rows}\n".encode())
+        for batch in table.select([name]).to_batches(max_chunksize=_ROWS_AT_ONCE):
+            values = plain([_text(value) for value in batch[name].to_pylist()])
+            for value in values:  # one text per value: where batches end must not matter
+                digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+    return digest.hexdigest()
 
 
-def _read_table(library: Path) -> pa.Table:
-    path = catalog_path(library)
-    if not path.is_file():
-        raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
-    table = pq.read_table(path)
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode()
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"the catalog of {library} has format version {version or 'unknown'}, "
-            f"this medssl reads {FORMAT_VERSION}"
-        )
-    return table
-
-
-def _plain(value: Any) -> Any:
+def _text(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value

@@ -66,3 +66,23 @@ def test_a_catalog_that_cannot_be_read_says_what_to_do(tmp_path):
     pq.write_table(pa.table({"a": [1]}), catalog_path(tmp_path))
     with pytest.raises(InputError, match="format version unknown"):
         read_catalog(tmp_path)
+
+
+def test_a_damaged_catalog_says_what_to_do(tmp_path):
+    write_catalog(tmp_path, [row("a")], "key-id")
+    whole = catalog_path(tmp_path).read_bytes()
+    for damaged in (whole[: len(whole) // 2], b""):
+        catalog_path(tmp_path).write_bytes(damaged)
+        for read in (read_catalog, catalog_digest):
+            with pytest.raises(
+                InputError, match="is damaged\n  hint: run the same `medssl ingest`"
+            ):
+                read(tmp_path)
+
+
+def test_the_digest_does_not_depend_on_how_the_file_is_cut(tmp_path):
+    write_catalog(tmp_path, [row(f"v{n}") for n in range(20)], "key-id")
+    before = catalog_digest(tmp_path)
+    table = pq.read_table(catalog_path(tmp_path))
+    pq.write_table(table, catalog_path(tmp_path), row_group_size=3)
+    assert catalog_digest(tmp_path) == before
