@@ -25,6 +25,8 @@ def show(request: AuditRequest, out: Path | None) -> int:
         say(*_table(report))
     for name, why in report.not_searched.items():
         say(f"not searched to the end: {name}: {why}")
+    if report.unread:
+        say(f"{report.unread} files of the source cannot be read: only their names were sought")
     left_out = sum(report.left_out.values())
     if left_out:
         say(f"{left_out} values are too short or too common to be searched for")

@@ -242,7 +242,10 @@ def deidentify(
 def privacy_audit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
     source: Annotated[
-        list[Path] | None, typer.Option(metavar="SRC", help="Scans whose identifiers are sought.")
+        list[Path] | None,
+        typer.Option(
+            metavar="SRC", help="Scans whose identifiers are sought: folder, file or archive."
+        ),
     ] = None,
     identifiers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Further identifiers, one a line.")
@@ -256,7 +259,14 @@ def privacy_audit(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Report as JSON.")] = None,
 ) -> None:
-    """Search every byte below DIR for identifiers of a source; exit code 1 if there are any."""
+    """Search every byte below DIR for identifiers of a source; exit code 1 if there are any.
+
+    Also inside of archives, compressed files, tables, databases and base64.
+
+    It cannot see text drawn into pixels, base64 within base64, what is encrypted
+    or packed in ways it does not know (of zstd, 7z, rar, lz4, PDF, HDF5 and Arrow
+    it says so), nor values too short or too common to be telling, which it counts.
+    """
     from medssl.cli.audit import show
     from medssl.cli.run import user_errors_explained
     from medssl.privacy.audit import AuditRequest

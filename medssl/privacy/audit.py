@@ -1,5 +1,6 @@
 """Search every byte of a folder for the identifiers of a source: ``medssl privacy-audit``."""
 
+import base64
 import gzip
 import io
 import os
@@ -7,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import BinaryIO, cast
 from medssl.errors import InputError, MedSSLError
 from medssl.io.deidentify import Pseudonymizer
 from medssl.io.limits import Limits
+from medssl.io.sources.archive import INSIDE, ArchiveConfig, ArchiveSource
 from medssl.io.sources.folder import list_files
-from medssl.privacy.containers import CannotLookInsideError, Limited, unpacked
+from medssl.io.sources.opening import set_apart
+from medssl.privacy.containers import CannotLookInsideError, Inner, Limited, unpacked
+from medssl.privacy.encoded import decoded
 from medssl.privacy.identifiers import Collected, Collector, Identifier, from_list, joined
 from medssl.privacy.search import Search, masked
 from medssl.runs.progress import task, track
@@ -50,6 +54,8 @@ class AuditReport:
     source_files: int
     left_out: dict[str, int]
     """Kind to how many values are too short or too common to be searched for."""
+    unread: int = 0
+    """How many files of the source could not be read: only their names are searched for."""
     files: int = 0
     bytes: int = 0
     exempt: int = 0
@@ -73,7 +79,7 @@ class AuditRequest:
 
     Attributes:
         folder: every file below it is searched.
-        sources: folders and files whose identifiers are searched for.
+        sources: folders, files and archives whose identifiers are searched for.
         identifiers: a text file of further ones, one a line.
         key_file: the key of the pseudonyms; with it, dates that coincide with shifted ones are
             known to be harmless.
@@ -104,7 +110,9 @@ def audit(request: AuditRequest) -> AuditReport:
     planted = Identifier(f"planted-{secrets.token_hex(12)}", "self-check")
     search = Search({*collected.identifiers, planted})
     _check_itself(search, planted)
-    report = AuditReport(len(collected.identifiers), collected.files, collected.left_out)
+    report = AuditReport(
+        len(collected.identifiers), collected.files, collected.left_out, collected.unread
+    )
     _Auditor(search, names, report).search_all(request.folder, request.exempt)
     return report
 
@@ -113,10 +121,12 @@ def _collect(request: AuditRequest, key: Pseudonymizer | None) -> Collected:
     parts = []
     if request.sources:
         collector = Collector(Limits(), key)
-        for ref in track(
-            list_files(request.sources, Pseudonymizer.ephemeral()), "Collecting identifiers"
-        ):
+        refs = list_files(request.sources, Pseudonymizer.ephemeral())
+        plain, archives = set_apart(refs, request.sources, ArchiveConfig())
+        for ref in track(plain, "Collecting identifiers"):
             collector.collect(ref)
+        for archive in track(archives, "Collecting identifiers of archives"):
+            _collect_members(archive, collector)
         parts.append(collector.result())
     if request.identifiers is not None:
         if not request.identifiers.is_file():
@@ -125,54 +135,104 @@ def _collect(request: AuditRequest, key: Pseudonymizer | None) -> Collected:
     return joined(parts)
 
 
+def _collect_members(source: ArchiveSource, collector: Collector) -> None:
+    for parcel in source.list_parcels():
+        collector.name(parcel.name.removesuffix(INSIDE))
+        with tempfile.TemporaryDirectory(prefix="medssl-audit-") as name:
+            folder = Path(name, "members")
+            for member in source.fetch(parcel, folder):
+                collector.refused(member.name)
+            if folder.exists():
+                for ref in list_files([folder], Pseudonymizer.ephemeral(), may_be_empty=True):
+                    collector.collect(ref)
+
+
 class _Auditor:
     def __init__(self, search: Search, names: Pseudonymizer, report: AuditReport) -> None:
         self.search, self.names, self.report = search, names, report
 
     def search_all(self, folder: Path, exempt: Sequence[str]) -> None:
-        paths = sorted(_files(folder))
-        total = sum(path.lstat().st_size for path in paths)
-        with task("Searching (bytes)", total) as progress:
-            for path in paths:
+        sizes = self._listed(folder)
+        with task("Searching (bytes)", sum(sizes.values())) as progress:
+            for path, size in sorted(sizes.items()):
                 name = path.relative_to(folder).as_posix()
                 if any(fnmatchcase(name, pattern) for pattern in exempt):
                     self.report.exempt += 1
                 else:
-                    self._file(path, name)
-                progress.advance(path.lstat().st_size)
-        for below in sorted(folder.rglob("*")):
-            if below.is_dir() and not any(below.iterdir()):
-                self._name(below.relative_to(folder).as_posix())
+                    self._file(path, name, folder)
+                progress.advance(size)
 
-    def _file(self, path: Path, name: str) -> None:
+    def _listed(self, folder: Path) -> dict[Path, int]:
+        """Return the files below ``folder`` with their sizes, after a look at empty folders."""
+
+        def closed(error: OSError) -> None:
+            shown = self._name(Path(error.filename).relative_to(folder).as_posix())
+            self._not_read(shown, error)
+
+        sizes: dict[Path, int] = {}
+        for root, folders, names in os.walk(folder, onerror=closed):
+            for path in (Path(root, name) for name in (*folders, *names)):
+                if path.is_symlink() or path.is_file():
+                    sizes[path] = path.lstat().st_size
+            if not folders and not names:
+                self._name(Path(root).relative_to(folder).as_posix())
+        return sizes
+
+    def _file(self, path: Path, name: str, folder: Path) -> None:
         shown = self._name(name)
         self.report.files += 1
-        if path.is_symlink():  # what it leads to is searched where it lies
-            self._bytes(io.BytesIO(os.fsencode(path.readlink())), shown)
-            return
-        budget = [max(_LEAST_BUDGET_BYTES, _BUDGET_RATIO * path.stat().st_size)]
         try:
+            if path.is_symlink():  # what it leads to is searched where it lies
+                self._bytes(io.BytesIO(os.fsencode(path.readlink())), shown)
+                if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+                    self.report.not_searched[shown] = "a link to a place outside"
+                return
+            budget = [max(_LEAST_BUDGET_BYTES, _BUDGET_RATIO * path.stat().st_size)]
             with path.open("rb") as stream:
                 self._stream(stream, shown, budget, depth=0)
         except OSError as error:
-            self.report.not_searched[shown] = f"cannot be read ({type(error).__name__})"
+            self._not_read(shown, error)
 
-    def _stream(self, stream: BinaryIO, shown: str, budget: list[int], depth: int) -> None:
+    def _not_read(self, shown: str, error: OSError) -> None:
+        self.report.not_searched[shown] = f"cannot be read ({type(error).__name__})"
+
+    def _stream(
+        self,
+        stream: BinaryIO,
+        shown: str,
+        budget: list[int],
+        depth: int,
+        *,
+        was_encoded: bool = False,
+    ) -> None:
         """Search a stream that can be rewound, then what is inside it."""
         self._bytes(stream, shown)
         stream.seek(0)
         try:
-            for inner_name, inner in unpacked(stream):
-                inside = f"{shown}!{self._name(inner_name, within=shown)}"
-                limited = cast(BinaryIO, Limited(inner, budget))
-                if depth >= _DEEPEST:
-                    raise CannotLookInsideError("packed too many times over")
-                with tempfile.SpooledTemporaryFile(max_size=2**25) as copy:
-                    shutil.copyfileobj(limited, copy)
-                    copy.seek(0)
-                    self._stream(cast(BinaryIO, copy), inside, budget, depth + 1)
+            inner = unpacked(stream)
+            if inner is None and not was_encoded:  # twice over, most of it would be noise
+                self._encoded(stream, shown, budget, depth)
+            elif inner is None:
+                return
+            elif depth >= _DEEPEST:
+                raise CannotLookInsideError("packed too many times over")
+            else:
+                self._packed(inner, shown, budget, depth)
         except CannotLookInsideError as error:
             self.report.not_searched[shown] = str(error)
+
+    def _packed(self, inner: Inner, shown: str, budget: list[int], depth: int) -> None:
+        for name, content in inner:
+            inside = f"{shown}!{self._name(name, within=shown)}"
+            with tempfile.SpooledTemporaryFile(max_size=2**25) as copy:
+                shutil.copyfileobj(cast(BinaryIO, Limited(content, budget)), copy)
+                copy.seek(0)
+                self._stream(cast(BinaryIO, copy), inside, budget, depth + 1)
+
+    def _encoded(self, stream: BinaryIO, shown: str, budget: list[int], depth: int) -> None:
+        for offset, content in decoded(stream):
+            inside = f"{shown}!base64 from {offset}"
+            self._stream(io.BytesIO(content), inside, budget, depth, was_encoded=True)
 
     def _bytes(self, stream: BinaryIO, shown: str) -> None:
         hits, size = self.search.in_stream(stream)
@@ -209,14 +269,8 @@ def _merged(spans: list[tuple[int, int]]) -> dict[int, int]:
     return merged
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_symlink() or path.is_file():
-            yield path
-
-
 def _check_itself(search: Search, planted: Identifier) -> None:
-    """Raise unless the search finds a fresh token, plain, packed and in a name."""
+    """Raise unless the search finds a fresh token: plain, packed, encoded and in a name."""
     report = AuditReport(1, 0, {})
     with tempfile.TemporaryDirectory(prefix="medssl-audit-") as name:
         folder = Path(name)
@@ -224,6 +278,7 @@ def _check_itself(search: Search, planted: Identifier) -> None:
         (folder / "plain.bin").write_bytes(os.urandom(4096) + token.encode() + os.urandom(4096))
         (folder / "utf16.bin").write_bytes(token.upper().encode("utf-16-le"))
         (folder / "packed.gz").write_bytes(gzip.compress(token.encode()))
+        (folder / "page.html").write_bytes(b"data:;base64," + base64.b64encode(token.encode()))
         with zipfile.ZipFile(folder / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("member", token)
         (folder / f"name-{token}").touch()
@@ -231,7 +286,7 @@ def _check_itself(search: Search, planted: Identifier) -> None:
     places = {
         finding.file.split("!")[0] for finding in report.findings if finding.kind == planted.kind
     }
-    if places != {"plain.bin", "utf16.bin", "packed.gz", "packed.zip", "name-***"}:
+    if places != {"plain.bin", "utf16.bin", "packed.gz", "packed.zip", "page.html", "name-***"}:
         raise MedSSLError(
             "the search did not find what it had planted: its result is worth nothing"
         )

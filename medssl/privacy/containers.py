@@ -3,9 +3,12 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
+import re
 import shutil
 import sqlite3
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -25,6 +28,7 @@ Inner = Iterator[tuple[str, BinaryIO]]
 HEAD_BYTES = 4096
 _ROWS = 1000
 _PNG_TEXTS = {b"zTXt", b"iTXt", b"eXIf"}
+_LONGEST_PNG_TEXT_BYTES = 2**24
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _CLOSED = {
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -32,6 +36,8 @@ _CLOSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"%PDF-": "pdf",
     b"\x04\x22\x4d\x18": "lz4",
+    b"\x89HDF\r\n\x1a\n": "HDF5",
+    b"ARROW1\0\0": "Arrow",
 }
 
 
@@ -66,11 +72,11 @@ class Limited(io.RawIOBase):
         return content
 
 
-def unpacked(stream: BinaryIO) -> Inner:
-    """Yield the name and content of everything inside ``stream``; nothing where it is plain.
+def unpacked(stream: BinaryIO) -> Inner | None:
+    """Return the name and content of everything inside ``stream``; None where it is plain.
 
     Raises:
-        CannotLookInsideError: it is packed in a way not known here, or damaged.
+        CannotLookInsideError: it is packed in a way not known here; when iterated, damaged.
     """
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
@@ -78,36 +84,44 @@ def unpacked(stream: BinaryIO) -> Inner:
     if closed:
         raise CannotLookInsideError(f"packed as {closed}, which is not opened here")
     opener = _opener(head)
-    if opener is None:
-        return
+    return None if opener is None else _unless_damaged(opener(stream))
+
+
+def _unless_damaged(inner: Inner) -> Inner:
     try:
-        yield from opener(stream)
+        yield from inner
     except CannotLookInsideError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged archive makes a reader raise anything
         raise damaged(error) from None
 
 
+def is_packed(head: bytes) -> bool:
+    """Return whether what starts with ``head`` can be looked into."""
+    return _opener(head) is not None
+
+
 def _opener(head: bytes) -> Callable[[BinaryIO], Inner] | None:
     starts: dict[bytes, Callable[[BinaryIO], Inner]] = {
         b"PK\x03\x04": _zip,
-        b"\x1f\x8b": _gzip,
-        b"BZh": _bzip2,
+        b"\x1f\x8b\x08": _gzip,
         b"\xfd7zXZ\0": _xz,
         b"PAR1": _parquet,
         b"SQLite format 3\0": _sqlite,
         _PNG_START: _png,
     }
     found = next((opener for magic, opener in starts.items() if head.startswith(magic)), None)
-    if found is None and b"b2frame\0" in head[:16]:
+    if found is not None:
+        return found
+    if re.match(rb"BZh[1-9]1AY&SY", head):
+        return _bzip2
+    if b"b2frame\0" in head[:16]:
         return _blosc2
-    if (
-        found is None
-        and head[128:132] == b"DICM"
-        and DeflatedExplicitVRLittleEndian.encode() in head
-    ):
+    if head[257:262] == b"ustar":
+        return _tar
+    if head[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in head:
         return _deflated
-    return found
+    return None
 
 
 def _gzip(stream: BinaryIO) -> Inner:
@@ -134,10 +148,23 @@ def _zip(stream: BinaryIO) -> Inner:
                 yield member.filename, cast(BinaryIO, inner)
 
 
+def _tar(stream: BinaryIO) -> Inner:
+    with tarfile.open(fileobj=stream, mode="r:") as archive:
+        for member in archive:
+            if (inner := archive.extractfile(member)) is not None:
+                yield member.name, cast(BinaryIO, inner)
+
+
 def _parquet(stream: BinaryIO) -> Inner:
     file = pq.ParquetFile(stream)
     for batch in file.iter_batches(batch_size=_ROWS):
-        yield "rows", io.BytesIO(repr(batch.to_pydict()).encode("utf-8", "surrogateescape"))
+        rows = json.dumps(batch.to_pydict(), ensure_ascii=False, default=_in_words)
+        yield "rows", io.BytesIO(rows.encode("utf-8", "surrogateescape"))
+
+
+def _in_words(value: object) -> str:
+    """Return a date as it is written, and bytes as they are once the text is encoded."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _png(stream: BinaryIO) -> Inner:
@@ -150,12 +177,15 @@ def _png(stream: BinaryIO) -> Inner:
         text = stream.read(length + 4)[:-4]
         start = text.find(b"\x78")
         while start >= 0:  # where a zlib stream may begin
+            engine = zlib.decompressobj()
             try:
-                plain = zlib.decompressobj().decompress(text[start:], 2**20)
+                plain = engine.decompress(memoryview(text)[start:], _LONGEST_PNG_TEXT_BYTES)
             except zlib.error:
                 start = text.find(b"\x78", start + 1)
                 continue
             yield "text", io.BytesIO(plain)
+            if engine.unconsumed_tail:
+                raise CannotLookInsideError("holds a text too long to be unpacked")
             break
 
 

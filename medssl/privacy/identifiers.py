@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -50,6 +49,8 @@ class Collected(NamedTuple):
     left_out: dict[str, int]
     """Kind to how many values are too short or too common to be searched for."""
     files: int
+    unread: int = 0
+    """How many of them tell no more than their names: damaged, locked, or packed once more."""
 
 
 class Collector:
@@ -61,21 +62,33 @@ class Collector:
         self.left_out: dict[str, set[int]] = {}
         self.dates: dict[str, str] = {}
         self.moved: set[str] = set()
-        self.files = 0
+        self.files = self.unread = 0
 
     def collect(self, ref: FileRef) -> None:
         """Note everything identifying of one file."""
         self.files += 1
-        *folders, name = PurePosixPath(ref.name).parts
-        for folder in folders:
-            self._path_part(folder, "folder name")
-        self._path_part(name.split(".")[0], "file name")
-        with suppress(RejectedFileError):  # what cannot be read is still searched by its name
+        self.name(ref.name)
+        try:
             if identify(ref.path) == "nifti":
                 for text in nifti_texts(ref.path):
                     self._text(text, "NIfTI header")
             else:
                 self._dicom(ref.path)
+        except RejectedFileError as error:
+            self.unread += error.code != "not_dicom"
+
+    def refused(self, name: str) -> None:
+        """Note a file that is known by its name alone."""
+        self.files += 1
+        self.unread += 1
+        self.name(name)
+
+    def name(self, name: str) -> None:
+        """Note what identifies in the path of a file within its source."""
+        *folders, last = PurePosixPath(name).parts or ("",)
+        for folder in folders:
+            self._path_part(folder, "folder name")
+        self._path_part(last.split(".")[0], "file name")
 
     def result(self) -> Collected:
         """Return everything noted so far.
@@ -90,7 +103,7 @@ class Collector:
         everything = self.found | dates
         counts = {kind: len(texts) for kind, texts in sorted(self.left_out.items())}
         found = frozenset(Identifier(text, kind) for text, kind in everything.items())
-        return Collected(found, counts, self.files)
+        return Collected(found, counts, self.files, self.unread)
 
     def _path_part(self, name: str, kind: str) -> None:
         self._text(name, kind)
@@ -229,7 +242,8 @@ def joined(parts: Sequence[Collected]) -> Collected:
         for kind, count in part.left_out.items():
             left_out[kind] = left_out.get(kind, 0) + count
     found = frozenset(Identifier(text, kind) for text, kind in texts.items())
-    return Collected(found, left_out, sum(part.files for part in parts))
+    files, unread = sum(part.files for part in parts), sum(part.unread for part in parts)
+    return Collected(found, left_out, files, unread)
 
 
 def spellings(text: str) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Find many texts at once in streams of bytes, in every way in which they may be written."""
 
+import html
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
@@ -106,7 +108,8 @@ def _patterns_of(identifier: Identifier) -> Iterator[tuple[bytes, bool]]:
 def encodings(text: str) -> set[bytes]:
     """Return the bytes a text may be written as, in lower case as far as bytes have a case."""
     cases = {text.lower()} | ({text, text.upper(), text.title()} if not text.isascii() else set())
-    forms = cases | {_escaped(case) for case in cases} | {_percent(case) for case in cases}
+    cases |= {unicodedata.normalize(form, case) for form in ("NFC", "NFD") for case in cases}
+    forms = cases | {escape(case) for escape in _ESCAPES for case in cases}
     found: set[bytes] = set()
     for form in forms:
         for encoding in _ENCODINGS:
@@ -117,17 +120,33 @@ def encodings(text: str) -> set[bytes]:
     return found
 
 
-def _escaped(text: str) -> str:
+def _as_json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
-def _percent(text: str) -> str:
+def _as_python(text: str) -> str:
+    return ascii(text)[1:-1]
+
+
+def _as_xml(text: str) -> str:
+    return html.escape(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _as_numbered_html(text: str) -> str:
+    """Write quotes as template engines do."""
+    return html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+
+
+def _as_url(text: str) -> str:
     """Write a text as it stands in a URL."""
     plain = "-_.~/"
     return "".join(
         chr(byte) if (chr(byte).isalnum() and byte < 128) or chr(byte) in plain else f"%{byte:02x}"  # noqa: PLR2004
         for byte in text.encode("utf-8", "surrogateescape")
     )
+
+
+_ESCAPES = (_as_json, _as_python, _as_xml, _as_url, html.escape, _as_numbered_html)
 
 
 def _stands_alone(text: str) -> bool:

@@ -1,12 +1,19 @@
 """The search finds what is there, wherever and however it is written, and tells nobody what."""
 
+import base64
 import bz2
+import errno
 import gzip
+import html
 import io
 import json
 import lzma
+import os
 import sqlite3
+import tarfile
+import unicodedata
 import zipfile
+from datetime import date
 
 import blosc2
 import numpy as np
@@ -33,7 +40,7 @@ TEXT = "Quillfeather-Ida"
 @pytest.fixture
 def listed(tmp_path):
     path = tmp_path / "identifiers.txt"
-    path.write_text(f"{TEXT}\n19470311\nMüller-Lüdenscheidt\n1234567\n")
+    path.write_text(f"{TEXT}\n19470311\nMüller-Lüdenscheidt\n1234567\nO'Brannigan & Sons\n")
     return path
 
 
@@ -84,6 +91,28 @@ def _blosc2_chunk(path):
     blosc2.asarray(np.frombuffer(TEXT.encode() * 4000, np.uint8), urlpath=str(path))
 
 
+def _tar_of_packed(path):
+    with tarfile.open(path, "w") as archive:
+        content = gzip.compress(TEXT.encode())
+        info = tarfile.TarInfo("a.gz")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+
+
+def _base64(text=TEXT):
+    return base64.b64encode(f"<p>the patient is {text}, who was born".encode() * 3)
+
+
+def _wrapped(path):
+    lines = base64.encodebytes(b"x" * 50 + TEXT.encode() + b"y" * 50).replace(b"\n", b"\r\n")
+    path.write_bytes(b"Content-Transfer-Encoding: base64\r\n\r\n" + lines)
+
+
+def _notebook(path):
+    packed = base64.encodebytes(gzip.compress(b"0" * 60 + TEXT.encode())).decode()
+    path.write_text(json.dumps({"image/png": packed}))
+
+
 WRITTEN = {
     "plain": lambda p: p.write_bytes(b"\0\1" + TEXT.encode() + b"\xff"),
     "upper": lambda p: p.write_text(TEXT.upper()),
@@ -108,6 +137,22 @@ WRITTEN = {
     ),
     "sqlite": _sqlite,
     "png": _png,
+    "tar": _tar_of_packed,
+    "parquet date": lambda p: pq.write_table(pa.table({"a": [[date(1947, 3, 11)]]}), p),
+    "parquet bytes": lambda p: pq.write_table(pa.table({"a": ["Müller-Lüdenscheidt".encode()]}), p),
+    "page": lambda p: p.write_bytes(b'<img src="data:text/html;base64,' + _base64() + b'">'),
+    "token": lambda p: p.write_bytes(
+        b"Authorization: Basic " + base64.b64encode(b"u:" + TEXT.encode())
+    ),
+    "mail": _wrapped,
+    "notebook": _notebook,
+    "base64 of URLs": lambda p: p.write_bytes(
+        base64.urlsafe_b64encode(b"\xff\xfe" * 40 + TEXT.encode())
+    ),
+    "decomposed": lambda p: p.write_text(unicodedata.normalize("NFD", "Müller-Lüdenscheidt")),
+    "html": lambda p: p.write_text(html.escape("of O'Brannigan & Sons")),
+    "xml": lambda p: p.write_bytes("Müller-Lüdenscheidt".encode("ascii", "xmlcharrefreplace")),
+    "python": lambda p: p.write_text(ascii("Müller-Lüdenscheidt")),
     "blosc2 meta": _blosc2,
     "blosc2 chunk": _blosc2_chunk,
 }
@@ -138,7 +183,7 @@ def test_nothing_is_found_where_nothing_is(place, listed):
     (place / "b.txt").write_text("x1234567 12345678 0.1234567e5 Quillfeather 194703")
     report = audit(AuditRequest(place, identifiers=listed))
     assert report.is_clean
-    assert (report.files, report.identifiers) == (2, 4)
+    assert (report.files, report.identifiers) == (2, 5)
     assert report.bytes > 3_000_000
 
 
@@ -170,12 +215,40 @@ def test_what_cannot_be_looked_into_is_no_clean_result(place, listed, monkeypatc
     (place / "cut.gz").write_bytes(gzip.compress(np.random.default_rng(0).bytes(10_000))[:5000])
     monkeypatch.setattr(module, "_LEAST_BUDGET_BYTES", 10**6)
     (place / "bomb.gz").write_bytes(gzip.compress(bytes(10**8)))
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("note", "x" * 2 * 10**6, zip=True)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(place / "a.png", pnginfo=notes)
+    (place / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     report = audit(AuditRequest(place, identifiers=listed))
     assert not report.findings
-    assert set(report.not_searched) == {"a.7z", "cut.gz", "bomb.gz"}
+    assert set(report.not_searched) == {"a.7z", "cut.gz", "bomb.gz", "a.png", "a.h5"}
     assert "bomb" in report.not_searched["bomb.gz"]
     assert report.bytes < 30 * 10**6
     assert not report.is_clean
+
+
+def test_what_lies_elsewhere_or_cannot_be_listed_is_no_clean_result(
+    place, listed, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere.txt").write_text("x")
+    (place / "near.txt").write_text("x")
+    (place / "link").symlink_to("near.txt")
+    assert audit(AuditRequest(place, identifiers=listed)).is_clean
+    (place / "away").symlink_to(tmp_path / "elsewhere.txt")
+    (place / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "closed", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    report = audit(AuditRequest(place, identifiers=listed))
+    assert report.not_searched == {
+        "away": "a link to a place outside",
+        "closed": "cannot be read (PermissionError)",
+    }
 
 
 def test_a_search_that_finds_nothing_of_its_own_is_an_error(place, listed, monkeypatch):
@@ -195,6 +268,27 @@ def test_every_plant_of_a_source_is_collected_and_found(source, tmp_path):
         (tmp_path / "one").mkdir(exist_ok=True)
         (tmp_path / "one" / "a.log").write_text(f"could not read {text}!")
         assert audit(AuditRequest(tmp_path / "one", sources=(source,))).findings, text
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_the_source_may_be_an_archive(source, tmp_path, place, kind):
+    archive = tmp_path / f"HEATHERINGTON.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            for path in source.rglob("*.dcm"):
+                packed.write(path, path.relative_to(source))
+            packed.writestr("inner-55012.zip", b"")
+    else:
+        with tarfile.open(archive, "w:gz") as packed:
+            packed.add(source, ".")
+    request = AuditRequest(place, (archive,))
+    for text in canaries.everything() | {"HEATHERINGTON"}:
+        (place / "a.log").write_text(f"could not read {text}!")
+        assert audit(request).findings, text
+    (place / "a.log").write_text("fine")
+    report = audit(request)
+    assert report.is_clean
+    assert report.unread == (kind == "zip")
 
 
 def test_nifti_headers_are_collected(tmp_path, place):
@@ -259,7 +353,7 @@ def test_the_command_says_what_it_found_and_never_the_identifier(command, place,
     (place / "a.txt").write_text("fine")
     result = command(place, "--identifiers", listed, "--out", tmp_path / "r.json")
     assert result.exit_code == 0, result.output
-    assert "4 identifiers of 1 files searched in 1 files, 4 bytes: none found" in result.output
+    assert "5 identifiers of 1 files searched in 1 files, 4 bytes: none found" in result.output
     assert json.loads((tmp_path / "r.json").read_text())["clean"] is True
     (place / f"{TEXT}.txt").write_text(f"about {TEXT}")
     result = command(place, "--identifiers", listed, "--out", tmp_path / "r.json")
