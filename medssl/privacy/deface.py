@@ -12,7 +12,8 @@ from pydicom import dcmread
 from medssl.errors import InputError, RejectedFileError
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.untrusted import untrusted
-from medssl.privacy.files import CleanFile, FileRules, clean_file, read_header, refuse, write
+from medssl.privacy.files import CleanFile, FileRules, clean_file, read_header, write
+from medssl.privacy.refusals import refuse
 
 
 class _Pixels(NamedTuple):

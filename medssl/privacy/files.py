@@ -9,7 +9,7 @@ from typing import BinaryIO
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
@@ -21,19 +21,10 @@ from medssl.io.limits import Limits
 from medssl.io.untrusted import untrusted
 from medssl.privacy import pixels
 from medssl.privacy.header import Dates, HeaderCleaner
+from medssl.privacy.refusals import REFUSED, refuse
 
 IMPLEMENTATION_UID = UID("2.25.302613085237129374860932175043212875213")
 _PIXEL_DATA = Tag("PixelData")
-
-REFUSED = {
-    "not_dicom": "Not a DICOM file.",
-    "face_in_view": "It shows a head, or does not say that it shows none, and faces may be "
-    "recognised. Give a `deface_command`, or set `allow_faces` where that is permitted.",
-    "needs_private_elements": "A mosaic: without its private elements, which are removed, nobody "
-    "can tell its slices apart.",
-    "deface_failed": "The `deface_command` left no image of the same size for this file.",
-}
-_SKIPPED = frozenset({"not_dicom", "face_in_view"})
 
 _HEAD_WORDS = ("HEAD", "BRAIN", "SKULL", "FACE", "FACIAL", "NEURO", "CRANI", "ORBIT", "SINUS")
 _DESCRIPTIONS = ["BodyPartExamined", "StudyDescription", "SeriesDescription", "ProtocolName"]
@@ -67,11 +58,6 @@ def name_of(header: SliceHeader) -> Path:
     """Return where a file is written: patient, study, series, instance."""
     keys = header.keys
     return Path(keys.patient, keys.study, keys.series, f"{keys.instance}.dcm")
-
-
-def refuse(code: str) -> RejectedFileError:
-    """Return the error for a code of ``REFUSED``, ready to raise."""
-    return RejectedFileError(code, REFUSED[code], skipped=code in _SKIPPED)
 
 
 def read_header(path: Path, file_key: str, rules: FileRules) -> SliceHeader:
@@ -166,7 +152,7 @@ def _put_pixels(source: Dataset, clean: Dataset, defaced: bytes | None) -> None:
     if defaced is not None:
         value = defaced
     elif compressed:
-        value = pixels.encapsulated(source.PixelData)
+        value = pixels.encapsulated(source.PixelData, coded=syntax != RLELossless)
     else:
         value = pixels.native(source, little_endian=syntax.is_little_endian)
     vr = "OB" if compressed else source[_PIXEL_DATA].VR

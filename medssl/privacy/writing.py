@@ -21,9 +21,9 @@ from medssl.privacy.files import (
     may_show_face,
     name_of,
     read_frames,
-    refuse,
     write,
 )
+from medssl.privacy.refusals import refuse
 from medssl.runs.digest import digest_file, digest_json
 from medssl.runs.folder import atomic_path
 from medssl.runs.progress import task
