@@ -8,7 +8,6 @@ import json
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +67,12 @@ class Journal:
 
 
 def _to_line(result: ItemResult) -> str:
-    tree = asdict(result)
-    for row in tree["volumes"]:
-        row |= {name: row[name].hex() for name in _BINARY}
+    tree = {
+        "key": result.key,
+        "signature": result.signature,
+        "files": [vars(row) for row in result.files],
+        "volumes": [row | {name: row[name].hex() for name in _BINARY} for row in result.volumes],
+    }
     return json.dumps(tree, separators=(",", ":"), allow_nan=False) + "\n"
 
 

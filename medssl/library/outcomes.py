@@ -4,7 +4,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,7 +56,7 @@ class FileOutcome:
 
 def write_outcomes(library: Path, outcomes: Sequence[FileOutcome]) -> None:
     """Write ``files.parquet``, and what was rejected of it as ``quarantine.csv`` for people."""
-    rows = [asdict(row) for row in sorted(outcomes, key=lambda row: row.file_key)]
+    rows = [vars(row) for row in sorted(outcomes, key=lambda row: row.file_key)]
     table = pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS.items()))
     with atomic_path(Path(library) / TABLE) as partial:
         pq.write_table(table, partial)
