@@ -26,7 +26,7 @@ from medssl.runs.stage import StageResult, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers
 
-VERSION = "2"
+VERSION = "3"
 """Goes up when the same file is written otherwise: it is then written again."""
 
 TABLE = "files.csv"

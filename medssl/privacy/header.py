@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.tag import BaseTag
+from pydicom.uid import UID
 
 from medssl import __version__
 from medssl.io.deidentify import Pseudonymizer, body_part
@@ -18,7 +19,6 @@ from medssl.privacy import allow_list, values
 
 Dates = Literal["shifted", "removed"]
 
-_STANDARD_ROOT = "1.2.840.10008."
 _DUMMY_DATE, _DUMMY_TIME = "19700101", "000000"
 _REQUIRED_DATES = frozenset({"SeriesDate", "ContentDate", "SeriesTime", "ContentTime"})
 _MAY_BE_EMPTY = frozenset(
@@ -188,7 +188,7 @@ def _standard_uid(_keyword: str, value: Any) -> str | None:
 
 
 def _is_standard(uid: str) -> bool:
-    return uid.startswith(_STANDARD_ROOT)
+    return bool(UID(uid).type)  # "" for what the standard does not list
 
 
 def _removed(keyword: str) -> str:

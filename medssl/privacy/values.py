@@ -17,8 +17,9 @@ from medssl.privacy.allow_list import KERNEL, MANUFACTURERS, WORDS
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})(.*)", re.DOTALL)
-_CLOCK = re.compile(r"[\d.:]{0,16}")
-_REST_OF_DATETIME = re.compile(r"\d{0,6}(?:\.\d{1,6})?(?:[+-]\d{4})?")
+_TIME = r"(?:[01]\d|2[0-3])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?"
+_CLOCK = re.compile(rf"(?:{_TIME})?")
+_REST_OF_DATETIME = re.compile(rf"(?:{_TIME})?(?:[+-](?:0\d|1[0-4])[0-5]\d)?")
 _OLDEST_AGE_BAND, _AGE_BAND_YEARS = 90, 10
 _LONGEST_MEANING = 64
 _SCHEMES = ("DCM", "SCT", "UCUM")
