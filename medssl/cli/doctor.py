@@ -105,31 +105,15 @@ def devices() -> Iterator[Finding]:
 
 
 def decoders() -> Iterator[Finding]:
-    """Check that every compression a DICOM archive holds can be read."""
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import (
-        JPEG2000,
-        JPEG2000Lossless,
-        JPEGBaseline8Bit,
-        JPEGExtended12Bit,
-        JPEGLossless,
-        JPEGLosslessSV1,
-        JPEGLSLossless,
-        RLELossless,
-    )
+    """Check every compression of DICOM for which there is a decoder, and say which are here."""
+    from medssl.io.dicom.decoders import PACKAGES, installed
 
-    syntaxes = {
-        "JPEG 2000": (JPEG2000, JPEG2000Lossless),
-        "JPEG": (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1),
-        "JPEG-LS": (JPEGLSLossless,),
-        "RLE": (RLELossless,),
-    }
-    for name, uids in syntaxes.items():
-        if all(get_decoder(uid).is_available for uid in uids):
-            yield Finding(f"DICOM {name}", "ok", "can be read")
+    for syntax, packages in PACKAGES.items():
+        subject = f"DICOM {syntax.keyword}"
+        if found := installed(syntax):
+            yield Finding(subject, "ok", f"read by {' or '.join(found)}")
         else:
-            advice = "run `make install` again (python-gdcm, pylibjpeg, pyjpegls)"
-            yield Finding(f"DICOM {name}", "problem", "cannot be read", advice)
+            yield Finding(subject, "problem", "cannot be read", f"install {' or '.join(packages)}")
 
 
 def storage() -> Iterator[Finding]:

@@ -102,7 +102,8 @@ REASONS: dict[str, Reason] = {
         "bits announce."
     ),
     "unsupported_transfer_syntax": Reason(
-        "{bad} of {total} slices are compressed in a way no installed decoder reads ({syntax})."
+        "{bad} of {total} slices are compressed in a way no installed decoder reads ({syntax}). "
+        "{advice}"
     ),
     "undecodable_pixels": Reason("The pixel data of a slice cannot be decoded: damaged."),
     # DICOM series that are no regular volume

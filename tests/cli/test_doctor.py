@@ -3,12 +3,13 @@ import pytest
 from medssl.cli import doctor
 from medssl.cli.doctor import Finding
 from medssl.errors import InputError
+from medssl.io.dicom import decoders
 
 
 def test_this_machine_is_fit(capsys):
     assert doctor.examine() == 0
     text = capsys.readouterr().out
-    for subject in ("Python", "PyTorch", "CPU", "DICOM JPEG 2000", "DICOM JPEG-LS", "MLflow"):
+    for subject in ("Python", "PyTorch", "CPU", "DICOM JPEG2000", "DICOM RLELossless", "MLflow"):
         assert subject in text
     assert "This machine is fit." in text
 
@@ -20,6 +21,19 @@ def test_a_problem_has_advice_and_exit_code_1(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "-> install it" in text
     assert "1 problem(s)." in text
+
+
+def test_every_compression_says_what_reads_it(monkeypatch):
+    found = {finding.subject: finding for finding in doctor.decoders()}
+    assert found["DICOM JPEGLSLossless"].found == "read by imagecodecs or pyjpegls"
+    assert {finding.verdict for finding in found.values()} == {"ok"}
+    monkeypatch.setattr(decoders, "installed", lambda _: [])
+    lost = {finding.subject: finding for finding in doctor.decoders()}
+    assert {finding.verdict for finding in lost.values()} == {"problem"}
+    assert (
+        lost["DICOM JPEG2000"].advice == "install imagecodecs or pylibjpeg with pylibjpeg-openjpeg"
+    )
+    assert lost["DICOM JPEGExtended12Bit"].advice == "install imagecodecs"
 
 
 def test_a_tracking_server_that_does_not_answer_is_found(monkeypatch):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medssl.io.dicom.decoders import advice, name_of
 from medssl.io.dicom.slices import Plane, SliceHeader
 from medssl.io.limits import MIB, Limits
 from medssl.io.reasons import reject
@@ -16,12 +17,14 @@ def refuse_defects(slices: Sequence[SliceHeader], limits: Limits) -> None:
     bad = [header for header in slices if header.defect]
     if not bad or bad[0].defect is None:
         return
+    syntax = bad[0].pixels.syntax
     announced = sum(h.pixels.rows * h.pixels.columns * h.pixels.bits for h in slices) / 8
     raise reject(
         bad[0].defect,
         bad=sum(header.defect == bad[0].defect for header in bad),
         total=len(slices),
-        syntax=bad[0].pixels.syntax,
+        syntax=name_of(syntax),
+        advice=advice(syntax),
         announced_mib=announced / MIB,
         limit_mib=limits.volume_bytes / MIB,
     )

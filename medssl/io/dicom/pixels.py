@@ -1,38 +1,22 @@
 """Decode slices and stack them: stored values become intensities here, exactly once."""
 
-import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import NewType
 
 import numpy as np
-from pydicom import Dataset
-from pydicom.encaps import generate_frames
 
-from medssl.io.dicom import vocabulary as terms
-from medssl.io.dicom.codestream import announced_size, is_complete
-from medssl.io.dicom.decoders import decode
 from medssl.io.dicom.meaning import meaning
-from medssl.io.dicom.mosaic import cut
-from medssl.io.dicom.plain import read_plain
 from medssl.io.dicom.slices import PixelFormat, SliceHeader
-from medssl.io.dicom.stream import open_dicom, read_dataset
+from medssl.io.dicom.stored import StoredPixels, read_stored
 from medssl.io.hounsfield import AIR_HU
 from medssl.io.limits import MIB, Limits
 from medssl.io.narrow import VoxelArray, narrow_integers
 from medssl.io.reasons import reject
-from medssl.io.untrusted import untrusted
 from medssl.io.volume import Intensity
 
 _LARGEST_WHOLE_SHIFT = 2**31
 _INTEGERS = tuple(np.dtype(t) for t in (np.int16, np.int32, np.int64))
-
-
-StoredPixels = NewType("StoredPixels", VoxelArray)
-"""Pixels as they stand in the file, before the rescale values make intensities of them."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +36,16 @@ class Stack:
     suv_factor: float | None = None
 
 
-def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
+def stack_pixels(slices: Sequence[SliceHeader], limits: Limits, threads: int = 1) -> Stack:
     """Decode ``slices``, in their order, and apply each one's rescale values.
 
     Integers stay integers when every slope is 1 and every intercept whole and below 2^31; else
     float32.
+
+    Args:
+        slices: of one size.
+        limits: bounds on what is allocated.
+        threads: how many slices may be decoded at once; the result does not depend on it.
 
     Raises:
         RejectedFileError: ``too_large``, ``undecodable_pixels``, ``truncated_pixel_data``,
@@ -69,10 +58,9 @@ def stack_pixels(slices: Sequence[SliceHeader], limits: Limits) -> Stack:
     shape = len(slices), rows, columns
     _refuse_too_large(math.prod(shape) * dtype.itemsize, limits)
     array_KJI = np.empty(shape, dtype)
-    read = _reader(limits)
     outside: dict[int, VoxelArray] = {}
-    for index, header in enumerate(slices):
-        stored = read(header)
+    for index, stored in enumerate(read_stored(slices, limits, threads)):
+        header = slices[index]
         wide = _type_for(stored, header.pixels, array_KJI.dtype)
         if wide != array_KJI.dtype:
             _refuse_too_large(math.prod(shape) * wide.itemsize, limits)
@@ -113,77 +101,6 @@ def rescale(stored: StoredPixels, pixels: PixelFormat, out: VoxelArray) -> None:
         summands = stored.view(out.dtype)  # sums are taken modulo 2^bits: they come out right
     shift = np.int64(int(intercept)).astype(out.dtype)
     np.add(summands, shift, out=out, dtype=out.dtype, casting="unsafe")
-
-
-def digester(limits: Limits) -> Callable[[SliceHeader], str]:
-    """Return a function that gives the digest of a slice's stored values.
-
-    A file is decoded once, however many of its frames are asked for and in whatever order.
-    """
-
-    @cache
-    def digests_of(path: Path, across: int) -> list[str]:
-        frames = _frames(path, across, limits)
-        return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames]
-
-    return lambda header: digests_of(header.path, header.pixels.tiles_across)[
-        header.frame_index or 0
-    ]
-
-
-def _reader(limits: Limits) -> Callable[[SliceHeader], StoredPixels]:
-    """Return a function that reads the stored values of a slice, (rows, columns).
-
-    What it returned before is overwritten. Frames of one file are decoded together.
-    """
-
-    @lru_cache(maxsize=1)
-    def frames_of(path: Path, across: int) -> VoxelArray:
-        return _frames(path, across, limits)
-
-    @lru_cache(maxsize=1)
-    def room(dtype: str, rows: int, columns: int) -> VoxelArray:
-        return np.empty((rows, columns), dtype)
-
-    def read(header: SliceHeader) -> StoredPixels:
-        pixels = header.pixels
-        if pixels.plain and header.pixels_start is not None:
-            stored = room(pixels.plain, pixels.rows, pixels.columns)
-            if read_plain(header, stored):
-                return StoredPixels(stored)
-        frames = frames_of(header.path, pixels.tiles_across)
-        if frames.shape[1:] != (pixels.rows, pixels.columns):
-            raise reject("undecodable_pixels")
-        return StoredPixels(frames[header.frame_index or 0])
-
-    return read
-
-
-def _frames(path: Path, across: int, limits: Limits) -> VoxelArray:
-    """Return the stored values of a file, (frames, rows, columns), sign and unused bits resolved.
-
-    The tiles of a mosaic, ``across`` side by side, are its frames.
-    In native byte order: a copy of a slice has the same bytes, however it was encoded.
-    """
-    with untrusted("undecodable_pixels"), open_dicom(path, limits) as stream:
-        dataset = read_dataset(stream, terms.PIXEL_TAGS, pixels=True)
-        _refuse_damaged_stream(dataset)
-        array = decode(dataset)
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        frames = native.reshape(-1, *array.shape[-2:])
-        return frames if across == 1 else cut(frames[0], across)
-
-
-def _refuse_damaged_stream(dataset: Dataset) -> None:
-    """Reject compressed pixels that are cut short, or that would decode to another size."""
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
-    if not is_complete(dataset.PixelData):
-        raise reject("truncated_pixel_data", bad=1, total=1)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
-        if announced_size(frame) not in (None, (dataset.Rows, dataset.Columns)):
-            raise reject("undecodable_pixels")
 
 
 def _slope(pixels: PixelFormat) -> float:

@@ -10,15 +10,17 @@ from medssl.io.dicom.arrange import arrange
 from medssl.io.dicom.checks import refuse_defects
 from medssl.io.dicom.headers import read_headers
 from medssl.io.dicom.lattice import Lattice, lay_out
-from medssl.io.dicom.pixels import Stack, digester, stack_pixels
+from medssl.io.dicom.pixels import Stack, stack_pixels
 from medssl.io.dicom.series import Part, Slices, group_by_series, split_by_kind
 from medssl.io.dicom.slices import SliceHeader, paths_of
+from medssl.io.dicom.stored import digester
 from medssl.io.limits import Limits
 from medssl.io.narrow import VoxelArray
 from medssl.io.reasons import reject
 from medssl.io.regularize import outside_value, refuse_too_large, resample_stack
 from medssl.io.untrusted import silenced
 from medssl.io.volume import Volume
+from medssl.runs.workers import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +58,29 @@ class RejectedSlices:
 SeriesOutcome = DicomVolume | RejectedSlices
 
 
-def read_series(series: Sequence[SliceHeader], limits: Limits) -> Iterator[SeriesOutcome]:
-    """Yield what becomes of the slices of one series: each ends in exactly one outcome."""
+def read_series(
+    series: Sequence[SliceHeader], limits: Limits, threads: int = 1
+) -> Iterator[SeriesOutcome]:
+    """Yield what becomes of the slices of one series: each ends in exactly one outcome.
+
+    Up to ``threads`` slices are decoded at once; the outcomes do not depend on it.
+    """
     try:
         kinds = split_by_kind(series)
     except RejectedFileError as error:
         yield RejectedSlices(slices=tuple(series), error=error)
         return
     for kind in kinds:
-        yield from _read_kind(kind, limits)
+        yield from _read_kind(kind, limits, threads)
 
 
-def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomVolume]:
+def read_dicom_folder(
+    folder: Path, limits: Limits | None = None, *, threads: int | None = None
+) -> list[DicomVolume]:
     """Return every volume in ``folder`` and below, with the files each was made of.
 
-    Pseudonyms are made with a key that is thrown away: they group, and name nobody.
+    Pseudonyms are made with a key that is thrown away: they group, and name nobody. Up to
+    ``threads`` slices are decoded at once, by default one for each available core.
 
     Raises:
         InputError: when no volume can be read; it counts the reasons.
@@ -87,7 +97,7 @@ def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomV
             except RejectedFileError as error:
                 refused.append(error)
         for _, series in sorted(group_by_series(headers).items(), key=lambda item: item[1][0].path):
-            for outcome in read_series(series, limits):
+            for outcome in read_series(series, limits, threads or available_cores()):
                 if isinstance(outcome, DicomVolume):
                     volumes.append(outcome)
                 else:
@@ -97,7 +107,7 @@ def read_dicom_folder(folder: Path, limits: Limits | None = None) -> list[DicomV
     return volumes
 
 
-def _read_kind(kind: Part, limits: Limits) -> Iterator[SeriesOutcome]:
+def _read_kind(kind: Part, limits: Limits, threads: int) -> Iterator[SeriesOutcome]:
     try:
         refuse_defects(kind.slices, limits)
         arranged = arrange(kind, digester(limits), limits.policy)
@@ -112,15 +122,15 @@ def _read_kind(kind: Part, limits: Limits) -> Iterator[SeriesOutcome]:
         yield RejectedSlices(slices=tuple(part.slices), error=cut_short)
     for stack in arranged.stacks:
         try:
-            yield _read_stack(stack, limits, copies=bool(arranged.copies))
+            yield _read_stack(stack, limits, threads, copies=bool(arranged.copies))
         except RejectedFileError as error:
             yield RejectedSlices(slices=tuple(stack.slices), error=error)
 
 
-def _read_stack(part: Part, limits: Limits, *, copies: bool) -> DicomVolume:
+def _read_stack(part: Part, limits: Limits, threads: int, *, copies: bool) -> DicomVolume:
     stack = part.slices
     lattice = lay_out(stack, limits)
-    pixels = stack_pixels(stack, limits)
+    pixels = stack_pixels(stack, limits, threads)
     volume = Volume(
         array_IJK=_on_lattice(pixels, lattice, limits),
         affine_ras=lattice.affine_ras,

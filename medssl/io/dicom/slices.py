@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydicom.uid import UID
 
 from medssl.io.deidentify import ScanKeys
 from medssl.io.dicom.acquisition import Acquisition
@@ -48,9 +49,11 @@ class PixelFormat:
     columns: int
     bits: int
     """Bits stored per pixel."""
+    bits_allocated: int
+    """Bits a pixel takes up where it is not compressed."""
     signed: bool
-    syntax: str
-    """Name of the transfer syntax, from the standard."""
+    syntax: UID
+    """Transfer syntax."""
     slope: float | None
     intercept: float | None
     rescale_type: str
@@ -65,6 +68,11 @@ class PixelFormat:
     """Slope and intercept are those of a real world value mapping: the header has no others."""
     tiles_across: int = 1
     """How many slices stand side by side in the file's one image: more than 1 in a mosaic."""
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Rows and columns of an image of the file: a slice, or a mosaic of slices."""
+        return self.rows * self.tiles_across, self.columns * self.tiles_across
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

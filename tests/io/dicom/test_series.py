@@ -12,7 +12,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medssl.io.dicom import pixels
+from medssl.io.dicom import stored
 from tests import phantoms
 from tests.io.dicom.outcomes import outcomes
 
@@ -176,8 +176,8 @@ def test_two_copies_of_an_enhanced_file_are_decoded_once_each(tmp_path, monkeypa
     for seed in range(2):
         phantoms.save([ds], tmp_path, seed=seed)
     decoded = []
-    original = pixels.decode
-    monkeypatch.setattr(pixels, "decode", lambda dataset: decoded.append(1) or original(dataset))
+    original = stored.pixel_array
+    monkeypatch.setattr(stored, "pixel_array", lambda ds: decoded.append(1) or original(ds))
     ((found,), codes) = outcomes(tmp_path)
     check(found, intensity="arbitrary")
     assert codes == {"duplicate_slice": 5}
