@@ -10,22 +10,29 @@ same on every machine, for any number of threads and any version of a numerical 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medssl.io.geometry import in_memory
+from medssl.library.fingerprints.area_pool import (
+    CELLS,
+    Ints,
+    Levels,
+    pool_first_axis,
+    pool_planes,
+    together,
+)
 from medssl.library.small_integers import are_small, histogram, look_up, table_of
 
 SPEC = "dct256/1"
 """Goes wherever signatures are stored: signatures of different specs are never compared."""
 
 BITS: Final = 256
-CELLS: Final = 32
 
 HU_RANGE = (-1024, 1023)
 """Air to bone; beyond it metal and padding would outweigh the anatomy."""
@@ -39,14 +46,11 @@ FULLEST_PLANE_PARTS = 20
 
 COSINE_SHIFT: Final = 12
 """Cosines are stored as multiples of 2^-12; with 20-bit averages all sums fit in 63 bits."""
-_COUNTED_TOGETHER: Final = 255
 MEAN_SHIFT: Final = 4
 """Averages keep this many bits after the binary point."""
 
+_MOST_8_BITS: Final = 255
 _MOST_16_BITS: Final = 65535
-
-Ints: TypeAlias = NDArray[np.int64]
-Levels: TypeAlias = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,60 @@ class Quantiser:
     most: int = _MOST_16_BITS
 
 
-def dct256(array_IJK: NDArray[Any], intensity: str) -> tuple[bytes, bytes]:
+@dataclass(frozen=True)
+class Look:
+    """What one pass over a volume's planes finds, as they lie in memory.
+
+    Attributes:
+        array: the voxels, the slowest axis first.
+        turned_back: gives an array of such axes those of the volume again.
+        quantiser: maps the voxels to levels.
+        bodies: for each axis, how many voxels of each of its planes are not air.
+        sums_PRC: (planes, 32, 32), ``pool_planes`` of the steps of every plane of the first axis.
+    """
+
+    array: NDArray[Any]
+    turned_back: Callable[[NDArray[Any]], NDArray[Any]]
+    quantiser: Quantiser
+    bodies: tuple[Ints, Ints, Ints]
+    sums_PRC: Ints
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The box around the planes that hold more than specks of something other than air.
+
+        The whole grid when no plane does.
+        """
+        first, second, third = map(_where_fullest, self.bodies)
+        return first, second, third
+
+
+def look(array_IJK: NDArray[Any], intensity: str) -> Look:
+    """Pool every plane of a volume, and count what is not air; arguments as for ``dct256``."""
+    array, turned_back = in_memory(array_IJK)
+    quantiser = quantiser_of(array, intensity)
+    air_below = AIR_BELOW_HU_LEVEL if intensity == "hu" else AIR_BELOW_LEVEL
+    first, others = np.zeros(len(array), np.int64), np.zeros(array.shape[1:], np.int64)
+    sums_PRC = np.empty((len(array), CELLS, CELLS), np.int64)
+    counted, room = np.zeros(array.shape[1:], np.uint8), _MOST_8_BITS
+    for planes in together(array):
+        steps = quantiser.steps(array[planes])
+        sums_PRC[planes] = pool_planes(steps, quantiser.most)
+        for index, body in enumerate(steps >= air_below // quantiser.unit, planes.start):
+            first[index] = np.count_nonzero(body)
+            counted += body.view(np.uint8)  # as far as a byte goes: quicker than wider
+            room -= 1
+            if not room:
+                others += counted
+                counted[:], room = 0, _MOST_8_BITS
+    others += counted
+    bodies = first, others.sum(axis=1), others.sum(axis=0)
+    return Look(array, turned_back, quantiser, bodies, sums_PRC)
+
+
+def dct256(
+    array_IJK: NDArray[Any], intensity: str, seen: Look | None = None
+) -> tuple[bytes, bytes]:
     """Return the signatures of the full grid and of the body's bounding box, 32 bytes each.
 
     Spacing is not looked at: the grid is stretched to a cube, so a header with a wrong spacing
@@ -73,13 +130,13 @@ def dct256(array_IJK: NDArray[Any], intensity: str) -> tuple[bytes, bytes]:
     Args:
         array_IJK: Voxels on the closest RAS grid.
         intensity: ``"hu"`` or ``"arbitrary"``.
+        seen: what ``look`` found of them, where somebody looks anyway.
     """
-    array, turned_back = in_memory(array_IJK)
-    quantiser = quantiser_of(array, intensity)
-    air_below = AIR_BELOW_HU_LEVEL if intensity == "hu" else AIR_BELOW_LEVEL
-    box = body_box(array, quantiser, air_below)
-    whole, body = (turned_back(area_pool(part, quantiser)) for part in (array, array[box]))
-    return signature(whole), signature(body)
+    seen = seen or look(array_IJK, intensity)
+    whole = mean_cells(seen.sums_PRC, seen.array.size, seen.quantiser)
+    part = seen.array[seen.box]
+    body = whole if part.shape == seen.array.shape else area_pool(part, seen.quantiser)
+    return signature(seen.turned_back(whole)), signature(seen.turned_back(body))
 
 
 def signature(cells_IJK: Ints) -> bytes:
@@ -117,42 +174,21 @@ def quantiser_of(array: NDArray[Any], intensity: str) -> Quantiser:
     return Quantiser(lambda part: level(part.astype(np.float64)))
 
 
-def body_box(
-    array: NDArray[Any], quantiser: Quantiser, air_below: int
-) -> tuple[slice, slice, slice]:
-    """Return the box around the planes that hold more than specks of something other than air.
-
-    The whole grid when no plane does.
-    """
-    air_below //= quantiser.unit
-    counts_first = np.zeros(array.shape[0], np.int64)
-    counts_others = np.zeros(array.shape[1:], np.int64)
-    for start in range(0, len(array), _COUNTED_TOGETHER):
-        counted = np.zeros(array.shape[1:], np.uint8)  # as far as a byte goes: quicker than wider
-        for index, part in enumerate(array[start : start + _COUNTED_TOGETHER], start):
-            body = quantiser.steps(part) >= air_below
-            counts_first[index] = np.count_nonzero(body)
-            counted += body.view(np.uint8)
-        counts_others += counted
-    box = []
-    for counts in (counts_first, counts_others.sum(axis=1), counts_others.sum(axis=0)):
-        planes = np.flatnonzero(counts * FULLEST_PLANE_PARTS > counts.max(initial=0))
-        box.append(slice(int(planes[0]), int(planes[-1]) + 1) if planes.size else slice(None))
-    return box[0], box[1], box[2]
-
-
 def area_pool(array: NDArray[Any], quantiser: Quantiser) -> Ints:
     """Average the levels onto (32, 32, 32) cells; in 2^-4 of a level.
 
-    Voxels on a border are shared by area. Along an axis of N voxels, a cell is N/32 voxels wide.
-    In units of 1/32 voxel its borders are whole numbers, and so is every overlap: sums are exact.
     The levels of a whole volume never lie in memory at once.
     """
-    sums_first = _pool_planes(array, quantiser)
-    sums_second = _pool_leading_axis(sums_first.swapaxes(0, 1))
-    sums_third = _pool_leading_axis(np.moveaxis(sums_second, 2, 0))
-    sums: Ints = sums_third.transpose(2, 1, 0) * quantiser.unit
-    return (sums << MEAN_SHIFT) // math.prod(array.shape)
+    sums_PRC = np.empty((len(array), CELLS, CELLS), np.int64)
+    for planes in together(array):
+        sums_PRC[planes] = pool_planes(quantiser.steps(array[planes]), quantiser.most)
+    return mean_cells(sums_PRC, array.size, quantiser)
+
+
+def mean_cells(sums_PRC: Ints, voxels: int, quantiser: Quantiser) -> Ints:
+    """Return ``area_pool`` of the array of which ``sums_PRC`` are the planes, already pooled."""
+    sums: Ints = pool_first_axis(sums_PRC) * quantiser.unit
+    return (sums << MEAN_SHIFT) // voxels
 
 
 def cosine_transform(cells_IJK: Ints) -> Ints:
@@ -163,52 +199,9 @@ def cosine_transform(cells_IJK: Ints) -> Ints:
     return out_UVW
 
 
-def _pool_planes(array: NDArray[Any], quantiser: Quantiser) -> NDArray[np.uint32]:
-    """Pool the steps of ``array`` along its first axis; an axis has at most 65535 voxels.
-
-    Additions of 16 bits are the quickest, so whole planes are added up in as many bits for as
-    long as their sum is sure to fit.
-    """
-    at_once = _MOST_16_BITS // quantiser.most
-    sums = np.zeros((CELLS, *array.shape[1:]), np.uint32)
-    few, shared = np.zeros((2, *array.shape[1:]), np.uint16)
-    shared = shared.astype(np.uint32)
-    for cell in range(CELLS):
-        whole, added = sums[cell], 0
-        shared[:] = 0
-        for index, weight in _overlaps(cell, len(array)):
-            steps = quantiser.steps(array[index])
-            if weight < CELLS:
-                shared += np.multiply(steps, weight, dtype=np.uint32)
-            elif at_once == 1:
-                whole += steps
-            else:
-                few += steps
-                added += 1
-            if added == at_once:
-                whole += few
-                few[:] = added = 0
-        if added:
-            whole += few
-            few[:] = 0
-        whole *= CELLS
-        whole += shared
-    return sums
-
-
-def _pool_leading_axis(array: NDArray[Any]) -> Ints:
-    sums = np.empty((CELLS, *array.shape[1:]), np.int64)
-    for cell, pooled in enumerate(sums):
-        shares = [array[index] * np.int64(weight) for index, weight in _overlaps(cell, len(array))]
-        np.sum(shares, axis=0, out=pooled)
-    return sums
-
-
-def _overlaps(cell: int, length: int) -> Iterator[tuple[int, int]]:
-    """Yield the voxels of an axis that a cell covers, and how much of each, in 1/32 voxel."""
-    start, stop = cell * length, (cell + 1) * length
-    for index in range(start // CELLS, (stop - 1) // CELLS + 1):
-        yield index, min(stop, (index + 1) * CELLS) - max(start, index * CELLS)
+def _where_fullest(counts: Ints) -> slice:
+    planes = np.flatnonzero(counts * FULLEST_PLANE_PARTS > counts.max(initial=0))
+    return slice(int(planes[0]), int(planes[-1]) + 1) if planes.size else slice(None)
 
 
 def _whole_hu() -> Callable[[NDArray[Any]], Levels]:
@@ -240,7 +233,7 @@ def _percentiles(array: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _cosines(count: int) -> Ints:
+def cosines(count: int) -> Ints:
     """Return cos(pi (2x + 1) u / 64) for frequency u < count and cell x, as scaled integers."""
     angle = math.pi / (2 * CELLS)
     rows = [[math.cos(angle * (2 * x + 1) * u) for x in range(CELLS)] for u in range(count)]
@@ -256,4 +249,4 @@ def _frequencies() -> NDArray[np.intp]:
 
 
 FREQUENCIES = _frequencies()
-COSINES = _cosines(int(FREQUENCIES.max()) + 1)
+COSINES = cosines(int(FREQUENCIES.max()) + 1)
