@@ -1,0 +1,1 @@
+"""Which slices of a volume to draw from, one strategy per file."""
