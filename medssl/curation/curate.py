@@ -2,20 +2,23 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
 from medssl.config.base import Config
 from medssl.config.choice import choice
+from medssl.curation import ledger, release, review
 from medssl.curation import selection as tables
-from medssl.curation.decisions import Decisions, excluded_rows, kept_rows, summarise
+from medssl.curation.catalog_rows import CatalogRows
+from medssl.curation.decisions import Decisions, Verdict, kept_rows, summarise
 from medssl.curation.duplicates import find_duplicates
-from medssl.curation.edges import NearDuplicateConfig
+from medssl.curation.edges import Edge, NearDuplicateConfig
 from medssl.curation.report import write_report
+from medssl.curation.representatives import represent, superseding
 from medssl.curation.rules.base import Rule
 from medssl.curation.rules.constant_or_empty import ConstantOrEmpty
 from medssl.curation.rules.field_of_view import FieldOfView
@@ -24,10 +27,11 @@ from medssl.curation.rules.localizer import Localizer
 from medssl.curation.rules.modality import Modality
 from medssl.curation.rules.slice_count import SliceCount
 from medssl.curation.rules.spacing import Spacing
-from medssl.curation.splits import SplitConfig, assert_no_leak, assign_splits, group_volumes
+from medssl.curation.splits import SplitConfig, draw_splits
 from medssl.errors import InputError
-from medssl.library.catalog import catalog_digest, read_catalog
-from medssl.runs.digest import digest_file
+from medssl.library.catalog import catalog_digest
+from medssl.runs.digest import digest_file, digest_json
+from medssl.runs.manifest import Manifest
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers
@@ -42,6 +46,13 @@ DEFAULT_RULES: tuple[Rule.Config, ...] = (
     ConstantOrEmpty.Config(),
     ImplausibleHu.Config(),
 )
+
+LOOK_AT = {
+    "report": "report.html",
+    "kept": "kept.parquet",
+    "every decision": ledger.FILE,
+    "pairs to judge": review.FILE,
+}
 
 
 def _folder_name(name: str) -> str:
@@ -63,6 +74,14 @@ class CurateConfig(Config):
     """When two volumes count as copies of one scan."""
     splits: SplitConfig = SplitConfig()
     """How the kept volumes are divided."""
+    based_on: str | None = None
+    """A released selection: all it keeps stays kept, in the same split; newcomers are added."""
+    withdraw: tuple[str, ...] = ()
+    """Keys of patients and volumes whose consent was withdrawn: from now on in no selection."""
+    review: Path | None = None
+    """A CSV file of what a person judged (see ``borderline.csv``); it outranks thresholds."""
+    release: bool = False
+    """Declare the selection released: it never changes again, and others can be based on it."""
     pictures: Annotated[int, Field(ge=0)] = 60
     """Kept volumes shown in the report, and dropped ones; the tables name all."""
     workers: Workers = 0
@@ -74,102 +93,138 @@ class CurateConfig(Config):
 def curate(config: CurateConfig, *, overwrite: bool = False) -> StageResult:
     """Decide which volumes of a library are worth learning from, and divide them.
 
-    Leaves ``kept.parquet``, ``excluded.parquet``, ``pairs.parquet`` and ``report.html`` in the
-    selection's folder. The result depends on the catalog and the configuration alone.
+    Leaves ``kept.parquet``, ``ledger.parquet``, ``edges.parquet``, ``borderline.csv`` and
+    ``report.html`` in the selection's folder. The result depends on the catalog, what was
+    withdrawn, the review, the released selection and the configuration alone.
 
     Raises:
-        InputError: the library has no catalog, or no volume would be kept.
-        FolderError: a selection of that name was made otherwise.
+        InputError: the library has no catalog, no volume would be kept, or the review, the keys
+            withdrawn or the released selection cannot be used.
+        FolderError: a selection of that name was made otherwise, or is released.
     """
-    digest = catalog_digest(config.library)
+    inputs = {"catalog": catalog_digest(config.library)}
+    folder = tables.selection_folder(config.library, config.name)
+    rows = CatalogRows.read(config.library)
+    withdrawn = release.withdraw(config.library, config.withdraw, rows)
+    if withdrawn:
+        inputs["withdrawn"] = digest_json(sorted(withdrawn))
+    if config.review is not None:
+        review.read_reviews(config.review, rows)  # mistakes are told before any folder is touched
+        inputs["review"] = digest_file(config.review)
+    if config.based_on is not None:
+        inputs["based_on"] = release.release_digest(config.library, config.based_on)
+    if overwrite:
+        release.refuse_to_replace(folder)
+    settings = config.model_copy(update={"release": False})  # that is said of a result, no part
     with open_stage(
-        "curate",
-        tables.selection_folder(config.library, config.name),
-        config,
-        inputs={"catalog": digest},
-        overwrite=overwrite,
-        tracking=config.tracking,
+        "curate", folder, settings, inputs=inputs, overwrite=overwrite, tracking=config.tracking
     ) as run:
-        if run.previous is not None:
-            return run.previous
-        decisions = decide(config)
-        return _finish(config, run, decisions)
+        result = run.previous or _finish(config, run, decide(config, rows, withdrawn))
+        if config.release:
+            release.release(folder)
+        return result
 
 
-def decide(config: CurateConfig) -> Decisions:
+def decide(
+    config: CurateConfig, rows: CatalogRows | None = None, withdrawn: Iterable[str] = ()
+) -> Decisions:
     """Apply the rules, find the copies and draw the splits."""
-    records = read_catalog(config.library).sort_values("volume_key").to_dict(orient="records")
-    decisions = Decisions({str(row["volume_key"]): _plain(row) for row in records})
+    rows = CatalogRows.read(config.library) if rows is None else rows
+    reviews = review.read_reviews(config.review, rows) if config.review else review.Reviews()
+    base = _base(config, rows)
+    decisions = Decisions(rows, excluded=dict(base.verdicts), standing=base.standing)
     apply_rules(config.rules, decisions)
-    find_copies(config, decisions)
-    draw_splits(config.splits, decisions)
+    review.judge_volumes(reviews, decisions)
+    reason = "consent was withdrawn"
+    decisions.excluded |= dict.fromkeys(withdrawn, Verdict("withdrawn", reason, "withdrawal"))
+    find_copies(config, decisions, base, reviews)
+    draw_splits(config.splits, decisions, base.split)
     return decisions
 
 
 def apply_rules(rules: Sequence[Rule.Config], decisions: Decisions) -> None:
-    """Exclude what a rule objects to; all objections are told, the first gives the code."""
-    built = [(config.name, config.build()) for config in rules]
-    for key, row in decisions.rows.items():
-        found = [(name, problem) for name, rule in built if (problem := rule.problem(row))]
-        if found:
-            decisions.excluded[key] = found[0][0], "; ".join(problem for _, problem in found)
+    """Exclude what a rule objects to; all objections are told, the first gives the code.
 
-
-def find_copies(config: CurateConfig, decisions: Decisions) -> None:
-    """Drop copies, and say of every volume which others it belongs to."""
-    rows = [decisions.rows[key] for key in decisions.kept]
-    found = find_duplicates(rows, None, config.library, config.near_duplicate, config.workers)
-    decisions.edges = found.edges
-    decisions.representative = found.representative
-
-
-def draw_splits(config: SplitConfig, decisions: Decisions) -> None:
-    """Divide the kept volumes; every edge counts, and so does every dropped volume's patient.
-
-    A group takes its place in line by its voxels, not by a pseudonym: the same scans are divided
-    alike under any key.
+    What a released selection has decided about stands, whatever the rules are now.
     """
-    patient_of = {key: str(row["patient_key"]) for key, row in decisions.rows.items()}
-    edges = [edge.volumes for edge in decisions.edges]
-    decisions.group = group_volumes(patient_of, edges)
-    modality_of = {key: str(decisions.rows[key]["modality"]) for key in decisions.kept}
-    content_of: dict[str, str] = {}
-    for key in decisions.kept:
-        group, digest = decisions.group[key], str(decisions.rows[key]["voxel_digest"])
-        content_of[group] = min(digest, content_of.get(group, digest))
-    by_content = {key: content_of[decisions.group[key]] for key in decisions.kept}
-    decisions.split = assign_splits(by_content, modality_of, config)
-    assert_no_leak(decisions.split, patient_of, edges)
+    built = [(config.name, config.build()) for config in rules]
+    for row in decisions.rows.dicts():
+        key = row["volume_key"]
+        if key in decisions.standing:
+            continue
+        found = [(name, rule, problem) for name, rule in built if (problem := rule.problem(row))]
+        if found:
+            (code, rule, _), *_ = found
+            reason = "; ".join(problem for *_, problem in found)
+            decisions.excluded[key] = Verdict(code, reason, version=rule.VERSION)
+
+
+def find_copies(
+    config: CurateConfig, decisions: Decisions, base: release.Base, reviews: review.Reviews
+) -> None:
+    """Drop copies, and say of every volume which others it belongs to."""
+    rows = decisions.rows.among(decisions.kept)
+    found = find_duplicates(rows, None, config.library, config.near_duplicate, config.workers).edges
+    known = [edge for edge in base.edges if rows.place_of.keys() >= set(edge.volumes)]
+    decisions.edges = review.judge_edges(reviews, decisions, _merged(known, found))
+    untouchable = {key for key, judgement in reviews.volumes.items() if judgement == "keep"}
+    decisions.representative = represent(rows, decisions.edges, base.standing, untouchable)
+    decisions.supersedes = superseding(rows, decisions.representative, base.standing)
+
+
+def _base(config: CurateConfig, rows: CatalogRows) -> release.Base:
+    if config.based_on is None:
+        return release.Base({}, frozenset(), {}, {}, [], 0)
+    judged_by = config.near_duplicate.model_dump(mode="json")
+    return release.read_base(config.library, config.based_on, rows, judged_by)
+
+
+def _merged(known: Iterable[Edge], found: Iterable[Edge]) -> list[Edge]:
+    """Return the edges of both; what was judged in a release stands."""
+    by_pair = {edge.volumes: edge for edge in found} | {edge.volumes: edge for edge in known}
+    return sorted(by_pair.values(), key=lambda edge: edge.volumes)
 
 
 def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageResult:
-    kept, excluded = kept_rows(decisions), excluded_rows(decisions)
-    tables.write_table(run.folder / "excluded.parquet", excluded, tables.EXCLUDED_COLUMNS)
-    pairs = [asdict(edge) for edge in decisions.edges]
-    tables.write_table(run.folder / "pairs.parquet", pairs, tables.PAIR_COLUMNS)
-    if not kept:
-        counts = Counter(row["reason_code"] for row in excluded)
-        said = ", ".join(f"{code} {count}" for code, count in counts.most_common())
+    proofs, root = decisions.proofs(), ledger.MerkleRoot()
+    reasons: Counter[str] = Counter()
+    rows = ledger.rooted(ledger.ledger_rows(decisions, proofs, _facts(run)), root, reasons)
+    tables.write_table(run.folder / ledger.FILE, rows, ledger.LEDGER_COLUMNS)
+    edges = map(asdict, decisions.edges)
+    tables.write_table(run.folder / release.EDGES, edges, tables.EDGE_COLUMNS)
+    if not decisions.kept:
+        said = ", ".join(f"{code} {count}" for code, count in reasons.most_common())
         raise InputError(
             f"no volume would be kept; excluded were: {said or 'none, the catalog is empty'}",
-            hint="loosen the rules, or look at excluded.parquet in the selection's folder",
+            hint=f"loosen the rules, or look at {ledger.FILE} in the selection's folder",
         )
+    kept = kept_rows(decisions, proofs)
     tables.write_table(run.folder / "kept.parquet", kept, tables.KEPT_COLUMNS)
-    write_report(run.folder / "report.html", config.library, kept, excluded, config.pictures)
+    open_pairs = review.borderline(decisions.edges, decisions.judged, 10)
+    review.write_borderline(run.folder / review.FILE, open_pairs)
+    page = run.folder / "report.html"
+    write_report(page, config.library, decisions, proofs, open_pairs, config.pictures)
     return run.finish(
-        summary=summarise(decisions),
-        look_at={"report": "report.html", "kept": "kept.parquet", "excluded": "excluded.parquet"},
+        summary=summarise(decisions, reasons),
+        look_at=LOOK_AT,
         stays=["report.html"],
         outputs={
-            "selection": tables.selection_digest(kept),
+            "selection": tables.digest_of_kept(run.folder),
+            "ledger": root.hexdigest(),
             "report": digest_file(run.folder / "report.html"),
         },
     )
 
 
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a catalog row with plain lists; None, or an empty word, where nothing is known."""
-    words = ("patient_key", "study_key", "series_key", "modality", "intensity", "image_type")
-    plain = {str(k): v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
-    plain = {k: None if v != v else v for k, v in plain.items()}  # noqa: PLR0124  not a number
-    return plain | {word: plain[word] if isinstance(plain[word], str) else "" for word in words}
+def _facts(run: StageRun) -> ledger.RunFacts:
+    manifest = Manifest.read(run.folder)
+    if manifest is None:
+        raise AssertionError("a stage under way has a manifest")
+    versions = manifest.versions
+    return ledger.RunFacts(
+        config_digest=manifest.config_digest,
+        catalog_digest=manifest.inputs["catalog"],
+        code_version=f"{versions['package.medssl']} {versions['git_commit'][:12]}",
+        run_id=digest_json([manifest.config_digest, manifest.inputs])[:12],
+        time=manifest.started_at,
+    )

@@ -1,94 +1,125 @@
-"""What was decided about every volume, and the tables that tell it."""
+"""What was decided about every volume, step by step, before it becomes tables."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from medssl.curation.edges import KINDS, Edge
-from medssl.curation.rules.base import CatalogRow
+from medssl.curation.catalog_rows import CatalogRows
+from medssl.curation.edges import Edge
+from medssl.curation.representatives import EQUAL_VOXELS
 from medssl.curation.selection import KEPT_COLUMNS
-from medssl.curation.splits import SPLITS
 from medssl.runs.manifest import Summary
+
+SPLITS = ("train", "val", "test")
+
+Decision = Literal["keep", "drop", "demote", "exclude", "review"]
+"""Kept; a copy of a kept volume; another view of one; not wanted; left out until a person looks."""
+
+DEMOTES = frozenset(("re_reconstruction",))
+"""Kinds of edges whose lesser volume is no copy but another view, and stays available as one."""
+
+
+class Verdict(NamedTuple):
+    """Why a volume is out for its own sake, not as a copy of another."""
+
+    reason_code: str
+    reason: str
+    stage: str = "rules"
+    version: str = ""
+    """Of the rule."""
+    decision: Decision = "exclude"
 
 
 @dataclass
 class Decisions:
-    """What becomes of every volume; rows are those of the catalog, by volume key."""
+    """What becomes of every volume of the catalog."""
 
-    rows: dict[str, CatalogRow]
-    excluded: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """By a rule: reason code and reason."""
+    rows: CatalogRows = field(compare=False)
+    excluded: dict[str, Verdict] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
     representative: dict[str, str] = field(default_factory=dict)
-    """Of every dropped copy: a volume that is kept."""
+    """Of every dropped or demoted volume: one that is kept."""
+    standing: dict[str, int] = field(default_factory=dict)
+    """Of volumes that a released selection knows (see ``representatives``)."""
+    supersedes: dict[str, str] = field(default_factory=dict)
+    """Newcomers that rank better than the released volume that stands for them."""
+    judged: dict[str, str] = field(default_factory=dict)
+    """What a person said of a volume, alone or beside another."""
     split: dict[str, str] = field(default_factory=dict)
+    """Of kept volumes."""
     group: dict[str, str] = field(default_factory=dict)
+    """Of all volumes."""
 
     @property
     def kept(self) -> list[str]:
         """Volume keys in the order of the alphabet."""
-        return [k for k in self.rows if k not in self.excluded and k not in self.representative]
+        out = self.excluded.keys() | self.representative.keys()
+        return [key for key in self.rows.keys if key not in out]
+
+    def proofs(self) -> dict[str, Edge]:
+        """Return of every dropped or demoted volume the strongest edge that explains it."""
+        best: dict[str, tuple[bool, float]] = {}
+        proof: dict[str, Edge] = {}
+        for edge in self.edges:
+            for key in edge.volumes if edge.drops else ():
+                representative = self.representative.get(key)
+                if representative is None:
+                    continue
+                strength = representative in edge.volumes, edge.score
+                if key not in best or strength > best[key]:
+                    best[key], proof[key] = strength, edge
+        return proof
+
+    def fate(self, key: str, proof: Edge | None) -> Decision:
+        """Return what becomes of one volume, given the edge that explains it."""
+        if key in self.excluded:
+            return self.excluded[key].decision
+        if key not in self.representative:
+            return "keep"
+        return "demote" if proof is not None and proof.kind in DEMOTES else "drop"
 
 
-def kept_rows(decisions: Decisions) -> list[dict[str, Any]]:
-    """Return the rows of ``kept.parquet``."""
-    alternates: dict[str, list[str]] = defaultdict(list)
+def kept_rows(decisions: Decisions, proofs: Mapping[str, Edge]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``kept.parquet``, in the order of their keys."""
+    stands_for: dict[str, list[str]] = defaultdict(list)
     for key, representative in sorted(decisions.representative.items()):
-        alternates[representative].append(key)
-    copied = set(KEPT_COLUMNS) - {"split", "group_key", "alternates"}
-    return [
-        {
-            **{column: decisions.rows[key][column] for column in sorted(copied)},
+        stands_for[representative].append(key)
+    made_here = ("split", "group_key", "alternates", "views")
+    copied = [column for column in KEPT_COLUMNS if column not in made_here]
+    for key in decisions.kept:
+        row, alternates = decisions.rows.row(key), stands_for.get(key, [])
+        yield {
+            **{column: row[column] for column in copied},
             "split": decisions.split[key],
             "group_key": decisions.group[key],
-            "alternates": alternates[key],
+            "alternates": alternates,
+            "views": [k for k in alternates if decisions.fate(k, proofs.get(k)) == "demote"],
         }
-        for key in decisions.kept
-    ]
 
 
-def excluded_rows(decisions: Decisions) -> list[dict[str, Any]]:
-    """Return the rows of ``excluded.parquet``: what a rule excluded, and every copy."""
-    proofs: dict[str, list[Edge]] = defaultdict(list)
-    for edge in decisions.edges:
-        for volume in edge.volumes if edge.drops else ():
-            proofs[volume].append(edge)
-    rows = []
-    for key, row in decisions.rows.items():
-        what = {column: row[column] for column in ("volume_key", "patient_key", "modality")}
-        if key in decisions.excluded:
-            code, reason = decisions.excluded[key]
-            why = {"representative_key": "", "score": None, "threshold": None}
-            rows.append({**what, "reason_code": code, "reason": reason, **why})
-        elif key in decisions.representative:
-            rows.append({**what, **_why_dropped(decisions.representative[key], proofs[key])})
-    return rows
+def summarise(decisions: Decisions, reasons: Mapping[str, int]) -> Summary:
+    """Return the numbers of the closing summary.
 
-
-def _why_dropped(representative: str, edges: Sequence[Edge]) -> dict[str, Any]:
-    """Return the strongest of the edges that explain why a copy went."""
-    direct = [edge for edge in edges if representative in edge.volumes]
-    edge = max(direct or edges, key=lambda edge: edge.score)
-    return {
-        "reason_code": edge.kind,
-        "reason": KINDS[edge.kind],
-        "representative_key": representative,
-        "score": edge.score,
-        "threshold": edge.threshold,
-    }
-
-
-def summarise(decisions: Decisions) -> Summary:
-    """Return the numbers of the closing summary."""
+    Args:
+        decisions: All of them.
+        reasons: How many volumes are out for which reason.
+    """
+    kept = decisions.kept
     splits = Counter(decisions.split.values())
-    codes = Counter(row["reason_code"] for row in excluded_rows(decisions))
-    groups = Counter(decisions.group[key] for key in decisions.kept)
+    groups = Counter(decisions.group[key] for key in kept)
+    optional = {"supersede_suggestions": len(decisions.supersedes), "judged": len(decisions.judged)}
     return {
         "volumes": len(decisions.rows),
-        "kept": len(decisions.kept),
+        "kept": len(kept),
         **{split: splits[split] for split in SPLITS},
         "groups": len(groups),
         "largest_group": max(groups.values(), default=0),
-        **{f"excluded: {code}": count for code, count in sorted(codes.items())},
+        **{name: count for name, count in optional.items() if count},
+        **{f"out: {code}": count for code, count in sorted(reasons.items())},
     }
+
+
+def equal_voxels(edge: Edge) -> bool:
+    """Return whether two volumes are one by their digests, so that no threshold was asked."""
+    return edge.kind in EQUAL_VOXELS

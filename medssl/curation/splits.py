@@ -1,22 +1,30 @@
 """Training, validation and test sets that share no patient and no copy.
 
 Patients are joined into groups by every edge between their volumes, also by those that are too
-uncertain to drop anything. Groups are what is split. They are lined up by modality, and within a
-modality by a keyed hash, and each in turn goes to the split that is furthest behind its share:
-shares are met within one group even for a handful of patients, overall and in every modality.
+uncertain to drop anything. Groups are what is split. They are lined up by modality, then by
+manufacturer, then by scanner, within each by a keyed hash, and each in turn goes to the split that
+is furthest behind its share. Shares are then met within a group or two on every stretch of the
+line: overall, in every modality, at every site, and on every scanner that has patients enough.
 """
 
 import hashlib
 import hmac
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from medssl.config.base import Config
+from medssl.curation.decisions import SPLITS, Decisions, Verdict
+from medssl.curation.representatives import RELEASED
 
-SPLITS = ("train", "val", "test")
+TORN = Verdict(
+    "ties_splits_together",
+    "new, and tied to volumes that a released selection has in different splits",
+    "splits",
+    decision="review",
+)
 
 
 class SplitConfig(Config):
@@ -26,6 +34,8 @@ class SplitConfig(Config):
     """Share of the volumes to watch the training with."""
     test: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the volumes kept aside until the end."""
+    stratify_by: tuple[str, ...] = ("modality", "manufacturer", "scanner_key")
+    """Columns of the catalog whose values are spread over the splits, the most important first."""
     seed: int = 0
     """Another seed draws other splits; one seed always the same, in whatever order files come."""
 
@@ -68,33 +78,104 @@ def group_volumes(
 
 
 def assign_splits(
-    group_of: Mapping[str, str], modality_of: Mapping[str, str], config: SplitConfig
+    group_of: Mapping[str, str],
+    strata_of: Mapping[str, Sequence[str]],
+    config: SplitConfig,
+    settled: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the split of every volume in ``modality_of``: those that were kept.
+    """Return the split of every volume in ``strata_of``: those that were kept.
 
-    Each split's number of volumes differs from its share by at most 4/3 of the largest group.
+    Each split's number of volumes differs from its share by at most 4/3 of the largest group, and
+    within a stratum (equal values of the first so many columns) by at most twice that.
+
+    Args:
+        group_of: The group of every volume.
+        strata_of: What every kept volume is stratified by, the most important first.
+        config: Shares and seed.
+        settled: Groups whose split is given; the others make up for what these lack.
     """
     size: Counter[str] = Counter()
-    modalities: dict[str, set[str]] = defaultdict(set)
-    for volume, modality in modality_of.items():
-        size[group_of[volume]] += 1
-        modalities[group_of[volume]].add(modality)
+    strata: dict[str, list[set[str]]] = {}
+    for volume, words in strata_of.items():
+        group = group_of[volume]
+        size[group] += 1
+        for found, word in zip(
+            strata.setdefault(group, [set() for _ in words]), words, strict=True
+        ):
+            found.add(word)
 
-    def place_in_line(group: str) -> tuple[str, str]:
-        stratum = "+".join(sorted(modalities[group]))
-        return _keyed_hash(config.seed, stratum), _keyed_hash(config.seed, group)
+    def place_in_line(group: str) -> tuple[str, ...]:
+        levels = ("+".join(sorted(words)) for words in strata[group])
+        return *(_keyed_hash(config.seed, level) for level in levels), _keyed_hash(
+            config.seed, group
+        )
 
     shares = config.shares()
+    wanted = [split for split in SPLITS if shares[split] > 0]
     behind = dict.fromkeys(SPLITS, 0.0)
-    split_of: dict[str, str] = {}
-    for group in sorted(size, key=place_in_line):
+    split_of = {group: split for group, split in (settled or {}).items() if group in size}
+    free = sorted(size.keys() - split_of.keys(), key=place_in_line)
+    for group in [*split_of, *free]:
         for split in SPLITS:
             behind[split] += shares[split] * size[group]
-        wanted = [split for split in SPLITS if shares[split] > 0]
-        chosen = max(wanted, key=lambda split: round(behind[split], 9))
-        behind[chosen] -= size[group]
-        split_of[group] = chosen
-    return {volume: split_of[group_of[volume]] for volume in modality_of}
+        if group not in split_of:
+            split_of[group] = max(wanted, key=lambda split: round(behind[split], 9))
+        behind[split_of[group]] -= size[group]
+    return {volume: split_of[group_of[volume]] for volume in strata_of}
+
+
+def draw_splits(config: SplitConfig, decisions: Decisions, released: Mapping[str, str]) -> None:
+    """Divide the kept volumes; every edge counts, and so does every dropped volume's patient.
+
+    A group takes its place in line by its voxels, not by a pseudonym: the same scans are divided
+    alike under any key.
+
+    Args:
+        config: Shares, strata and seed.
+        decisions: What was decided so far; ``group`` and ``split`` are filled in.
+        released: The split of volumes that a released selection knows: they keep it, and what
+            belongs to them joins them. A newcomer that ties volumes of different splits together
+            is left out, for a person to look at.
+    """
+    rows = decisions.rows
+    patient_of = rows.words("patient_key")
+    edges = [edge.volumes for edge in decisions.edges]
+    decisions.group = group_volumes(patient_of, edges)
+    settled = _settled(decisions, released)
+    kept = decisions.kept
+    digests = dict(zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True))
+    content_of: dict[str, str] = {}
+    for key in kept:
+        group = decisions.group[key]
+        content_of[group] = min(digests[key], content_of.get(group, digests[key]))
+    words = [rows.words(column) for column in config.stratify_by]
+    split_of = assign_splits(
+        {key: content_of[decisions.group[key]] for key in kept},
+        {key: tuple(column[key] for column in words) for key in kept},
+        config,
+        {content_of[group]: split for group, split in settled.items() if group in content_of},
+    )
+    decisions.split = {key: released.get(key, split) for key, split in split_of.items()}
+    assert_no_leak(decisions.split, patient_of, edges)
+
+
+def _settled(decisions: Decisions, released: Mapping[str, str]) -> dict[str, str]:
+    """Return the split of released groups; leave out what ties two splits together."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for key, split in released.items():
+        if key not in decisions.excluded:
+            splits[decisions.group[key]].add(split)
+    torn = {group for group, found in splits.items() if len(found) > 1}
+    for key in decisions.rows.keys if torn else ():
+        shown_by = decisions.representative.get(key, key)
+        if (
+            decisions.group[key] in torn
+            and key not in decisions.excluded
+            and RELEASED not in map(decisions.standing.get, (key, shown_by))
+        ):
+            decisions.representative.pop(key, None)
+            decisions.excluded[key] = TORN
+    return {group: min(found) for group, found in splits.items()}
 
 
 def assert_no_leak(

@@ -7,10 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from medssl.config.load import load
+from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.curate import CurateConfig, curate, decide
 from medssl.curation.selection import read_selection
 from medssl.errors import FolderError, InputError
-from medssl.library.catalog import read_catalog
+from medssl.library.catalog import read_catalog, read_catalog_table
 from medssl.library.volumes import volume_path
 from medssl.runs.tracking import TrackingConfig
 from tests.curation.libraries import (
@@ -54,13 +55,15 @@ def test_the_report_shows_patients_and_is_not_sent_to_mlflow(planted, tmp_path):
     result = curate(curate_config(planted, tracking=TrackingConfig()))
     assert (result.folder / result.look_at["report"]).is_file()
     sent = {path.name for path in tmp_path.rglob("mlartifacts/**/look_at/*")}
-    assert sent == {"kept.parquet", "excluded.parquet"}
+    assert sent == {"kept.parquet", "ledger.parquet", "borderline.csv"}
 
 
 def test_every_volume_ends_with_a_decision_and_a_reason(planted):
     result = curate(curate_config(planted))
     selection = read_selection(planted, "all")
-    excluded = selection.excluded.set_index("volume_key")
+    ledger = pd.read_parquet(planted / "selections/all/ledger.parquet").set_index("item")
+    assert list(ledger.index) == list(read_catalog(planted)["volume_key"])
+    excluded = ledger[ledger["decision"] != "keep"]
     assert sorted(selection.kept["volume_key"]) == ["a_original", "e_follow_up", "f_second"]
     assert excluded["reason_code"].to_dict() == {
         "b_same_file": "identical",
@@ -71,8 +74,8 @@ def test_every_volume_ends_with_a_decision_and_a_reason(planted):
         "i_pet": "modality",
     }
     assert "field of view 15 mm" in excluded.loc["g_thin", "reason"]  # all objections are told
-    copies = excluded[excluded["representative_key"] != ""]
-    assert set(copies["representative_key"]) == {"a_original"}
+    copies = excluded[excluded["representative"] != ""]
+    assert set(copies["representative"]) == {"a_original"}
     assert (copies["score"] >= copies["threshold"]).all()
     kept = selection.kept.set_index("volume_key")
     assert list(kept.loc["a_original", "alternates"]) == [
@@ -81,7 +84,7 @@ def test_every_volume_ends_with_a_decision_and_a_reason(planted):
         "d_resampled",
     ]
     assert result.summary["kept"] == 3
-    assert result.summary["excluded: resampled"] == 1
+    assert result.summary["out: resampled"] == 1
     for path in result.look_at.values():
         assert (result.folder / path).is_file()
 
@@ -90,7 +93,7 @@ def test_a_follow_up_is_kept_and_shares_the_split(planted):
     curate(curate_config(planted, splits={"val": 0.3, "test": 0.3}))
     kept = read_selection(planted, "all").kept.set_index("volume_key")
     assert kept.loc["a_original", "split"] == kept.loc["e_follow_up", "split"]
-    pairs = pd.read_parquet(planted / "selections/all/pairs.parquet")
+    pairs = pd.read_parquet(planted / "selections/all/edges.parquet")
     follow_up = pairs[pairs["volume_b"] == "e_follow_up"].set_index("volume_a")
     assert follow_up.loc["a_original", "kind"] == "same_patient"
     assert not follow_up.loc["a_original", "drops"]
@@ -147,13 +150,12 @@ def test_shipped_near_duplicate_and_copy_are_found_and_nothing_else(tmp_path, sh
     assert decisions.representative["resampled_head"] == "ms_p12_T1W"
 
 
-def test_nothing_depends_on_the_order_of_the_catalog(planted, monkeypatch):
+def test_nothing_depends_on_the_order_of_the_catalog(planted):
     first = decide(curate_config(planted))
-    frame = read_catalog(planted)
+    table = read_catalog_table(planted)
     for seed in range(3):
-        order = np.random.default_rng(seed).permutation(len(frame))
-        monkeypatch.setattr("medssl.curation.curate.read_catalog", lambda _, o=order: frame.iloc[o])
-        again = decide(curate_config(planted))
+        rows = CatalogRows(table.take(np.random.default_rng(seed).permutation(len(table))))
+        again = decide(curate_config(planted), rows)
         assert again == first
 
 
@@ -212,7 +214,7 @@ def test_a_damaged_volume_drops_nothing_and_stops_nothing(planted):
     curate(curate_config(planted))
     selection = read_selection(planted, "all")
     assert "d_resampled" in set(selection.kept["volume_key"])
-    pairs = pd.read_parquet(planted / "selections/all/pairs.parquet")
+    pairs = pd.read_parquet(planted / "selections/all/edges.parquet")
     unread = pairs[pairs["volume_b"] == "d_resampled"]
     assert set(unread["kind"]) == {"unreadable"}
     assert unread[["ncc_physical", "ncc_index", "score", "threshold"]].isna().all(axis=None)

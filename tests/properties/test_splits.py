@@ -26,7 +26,7 @@ def archives(draw):
     item = st.sampled_from(volumes)
     edges = draw(st.lists(st.tuples(item, item), max_size=8))
     kept = draw(st.lists(item, min_size=1, unique=True))
-    modality_of = {volume: draw(st.sampled_from(["CT", "MR"])) for volume in kept}
+    modality_of = {volume: (draw(st.sampled_from(["CT", "MR"])),) for volume in kept}
     return patient_of, edges, modality_of
 
 
@@ -96,16 +96,16 @@ def test_no_order_matters(archive, config, random):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_fifteen_patients_get_their_shares_in_both_modalities(seed):
-    modality_of = {f"v{n}": "CT" if n < 5 else "MR" for n in range(15)}
+    modality_of = {f"v{n}": ("CT",) if n < 5 else ("MR",) for n in range(15)}
     group_of = {volume: f"p{volume}" for volume in modality_of}
     split_of = assign_splits(group_of, modality_of, SplitConfig(val=0.2, test=0.2, seed=seed))
     assert Counter(split_of.values()) == {"train": 9, "val": 3, "test": 3}
     for split in SPLITS:
-        assert {modality_of[v] for v, s in split_of.items() if s == split} == {"CT", "MR"}
+        assert {modality_of[v] for v, s in split_of.items() if s == split} == {("CT",), ("MR",)}
 
 
 def test_another_seed_draws_other_splits():
-    modality_of = {f"v{n}": "CT" for n in range(30)}
+    modality_of = {f"v{n}": ("CT",) for n in range(30)}
     group_of = {volume: volume for volume in modality_of}
     draws = {
         tuple(assign_splits(group_of, modality_of, SplitConfig(seed=seed)).values())

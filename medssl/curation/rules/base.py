@@ -1,7 +1,7 @@
 """What an exclusion rule is: a question to one row of the catalog."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from medssl.config.choice import Configurable
 
@@ -12,8 +12,11 @@ CatalogRow = Mapping[str, Any]
 class Rule(Configurable):
     """Decides from the catalog alone, without a look at the voxels.
 
-    The file's name is the reason code that stands in ``excluded.parquet``.
+    The file's name is the reason code that stands in ``ledger.parquet``, beside ``VERSION``.
     """
+
+    VERSION: ClassVar[str] = "1"
+    """Another one for every change after which the rule objects to other volumes."""
 
     class Config(Configurable.Config):
         pass
