@@ -40,6 +40,7 @@ class Conversion:
     ocr: bool = False
     """Refuse scans that show text."""
     threads: int = 1
+    """How many cores one item may use."""
 
 
 def conversion_settings(limits: Limits, *, ocr: bool) -> list[object]:
@@ -87,7 +88,7 @@ def _convert_series(conversion: Conversion, item: DicomItem) -> ItemResult:
     refs = {ref.file_key: ref for ref in item.files}
     outcomes: list[FileOutcome] = []
     volumes: list[dict[str, Any]] = []
-    for outcome in read_series(item.headers, conversion.limits):
+    for outcome in read_series(item.headers, conversion.limits, conversion.threads):
         keys = dict.fromkeys(header.file_key for header in outcome.slices)
         try:
             row = _store_dicom(conversion, outcome)

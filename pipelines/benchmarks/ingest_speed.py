@@ -3,17 +3,20 @@
     python -m pipelines.benchmarks.ingest_speed --out runs/ingest_speed.json
 
 Each reading is a process of its own, in turns, so that a busy machine slows all of them alike.
-Reading to memory runs one thread; into a library, one per core, save where it says one core.
-dcm2niix -z y may pack with pigz on several. The Python tools are timed within their process, after
-their imports (ours has taken in a tiny series); dcm2niix is a program, and its time holds its
-start, which is measured (``dcm2niix, start``) and stated. Peak memory is that of the process,
-imports included. The page cache is warm throughout.
+The Python tools are timed within their process once it is warm: they have read a tiny series
+before. dcm2niix is a program, and its time holds its start, which is measured (``dcm2niix, start``)
+and stated; -z y may pack with pigz on several cores where that is installed. Peak memory is that of
+the process, imports included. The page cache is warm throughout.
 
-- memory: 300 x 512^2 uncompressed to a volume. dcm2niix -z n also writes it (to the disk cache).
-- library: the same into a library: headers, checks, compressed store, fingerprints, the whole
-  ``ingest()`` in its process; dcm2niix -z y writes .nii.gz. ``isolated`` starts a worker process,
-  as the command does, so that a decoder that dies harms no other series; a run pays it once.
-- compressed: JPEG-LS, JPEG 2000, RLE and, where dcmtk's dcmcjpeg is there, JPEG lossless.
+- memory: 300 x 512^2 uncompressed to a volume, on one core. dcm2niix -z n also writes it (to the
+  page cache).
+- library: the same into a library: headers, checks, compressed store, fingerprints, picture,
+  tables, the whole ``ingest()``; dcm2niix -z y writes .nii.gz. In this process, with a thread per
+  core or on one core; ``isolated`` starts a worker process, as the command does, so that a decoder
+  that dies harms no other series; ``tracked`` also makes a new MLflow database and records the run
+  in it. A run pays these two once, however many series it reads.
+- compressed: JPEG-LS, JPEG 2000, RLE and, where dcmtk's dcmcjpeg is there, JPEG lossless, to
+  memory. All tools run on one core; ``two threads`` is ours as ingest runs it where cores are idle.
 - archive: 20 series with 1 and with 2 workers, and a run over the finished library.
 """
 
@@ -46,11 +49,11 @@ Reading = dict[str, float]
 Tool = Callable[[Path, Path], None]
 
 
-def read_medssl(source: Path, __: Path) -> None:
+def read_medssl(source: Path, _: Path, *, threads: int = 1) -> None:
     """Read a folder to a volume in memory."""
     from medssl.io.dicom.read import read_dicom_folder
 
-    (_one,) = read_dicom_folder(source)  # one volume, or this raises
+    (_one,) = read_dicom_folder(source, threads=threads)  # one volume, or this raises
 
 
 def read_simpleitk(source: Path, _: Path) -> None:
@@ -77,13 +80,12 @@ def start_dcm2niix(_: Path, __: Path) -> None:
 
 
 def run_ingest(
-    source: Path, target: Path, *, workers: int | str = "inline", cores: int | None = None
+    source: Path, target: Path, *, workers: int | str = "inline", tracked: bool = False
 ) -> None:
     """Fill the library ``target / "library"``, or find that there is nothing to do."""
     from medssl.ingest.ingest import IngestConfig, ingest
+    from medssl.runs.tracking import TrackingConfig
 
-    if cores:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     ingest(
         IngestConfig(
             sources=(source,),
@@ -91,15 +93,16 @@ def run_ingest(
             key_file=target / "key",
             create_key=True,
             workers=workers,
+            tracking=TrackingConfig(enabled=tracked),
         )
     )
 
 
-def measure(tool: Tool, source: Path, target: Path) -> Reading:
-    """Return the seconds and the peak MB of ``tool`` in a fresh process."""
+def measure(tool: Tool, source: Path, target: Path, cores: int | None = None) -> Reading:
+    """Return the seconds and the peak MB of ``tool`` in a fresh process of its own cores."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(tool, source, target, sender))
+    child = context.Process(target=_child, args=(tool, source, target, cores, sender))
     child.start()
     sender.close()
     try:
@@ -111,15 +114,15 @@ def measure(tool: Tool, source: Path, target: Path) -> Reading:
 
 
 def in_turns(
-    tools: dict[str, Tool], source: Path, scratch: Path, rounds: int
+    tools: dict[str, tuple[Tool, int | None]], source: Path, scratch: Path, rounds: int
 ) -> dict[str, Reading]:
-    """Return each tool's median seconds, its most MB and what it wrote."""
+    """Return each tool's median seconds, its most MB and what it wrote; tools come with cores."""
     readings: dict[str, list[Reading]] = {name: [] for name in tools}
     for _ in range(rounds):
-        for name, tool in tools.items():
+        for name, (tool, cores) in tools.items():
             target = scratch / "out"
             target.mkdir()
-            reading = measure(tool, source, target)
+            reading = measure(tool, source, target, cores)
             readings[name].append(reading | {"written_mb": _stored_mb(target)})
             shutil.rmtree(target)
     return {
@@ -164,35 +167,32 @@ def _measure_all(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     array_IJK = realistic_ct((512, 512, options.slices))
     plain = scratch / "plain"
     write_series(plain, array_IJK)
-    readers: dict[str, Tool] = {
-        "medssl": read_medssl,
-        "dcm2niix -z n": partial(run_dcm2niix, packed="n"),
-        "SimpleITK": read_simpleitk,
+    readers: dict[str, tuple[Tool, int | None]] = {
+        "medssl": (read_medssl, 1),
+        "dcm2niix -z n": (partial(run_dcm2niix, packed="n"), 1),
+        "SimpleITK": (read_simpleitk, 1),
+    }
+    to_memory = readers | {"dcm2niix, start": (start_dcm2niix, 1)}
+    to_library: dict[str, tuple[Tool, int | None]] = {
+        "medssl": (run_ingest, None),
+        "medssl, one core": (run_ingest, 1),
+        "medssl, isolated": (partial(run_ingest, workers=2), None),
+        "medssl, isolated, tracked": (partial(run_ingest, workers=2, tracked=True), None),
+        "dcm2niix -z y": (partial(run_dcm2niix, packed="y"), None),
     }
     parts = {
-        "memory": in_turns(
-            readers | {"dcm2niix, start": start_dcm2niix}, plain, scratch, options.rounds
-        ),
-        "library": in_turns(
-            {
-                "medssl": partial(run_ingest, workers="inline"),
-                "medssl, one core": partial(run_ingest, workers="inline", cores=1),
-                "medssl, isolated": partial(run_ingest, workers=2),
-                "dcm2niix -z y": partial(run_dcm2niix, packed="y"),
-            },
-            plain,
-            scratch,
-            options.rounds,
-        ),
+        "memory": in_turns(to_memory, plain, scratch, options.rounds),
+        "library": in_turns(to_library, plain, scratch, options.rounds),
     }
     few_IJK = array_IJK[:, :, : options.compressed_slices]
     for label, syntax in SYNTAXES.items():
         write_series(scratch / label, few_IJK, syntax)
-        parts[label] = in_turns(readers, scratch / label, scratch, options.rounds)
     if shutil.which("dcmcjpeg"):
         _pack_lossless_jpeg(plain, scratch / "JPEG lossless", options.compressed_slices)
-        label = "JPEG lossless"
-        parts[label] = in_turns(readers, scratch / label, scratch, options.rounds)
+    threaded = readers | {"medssl, two threads": (partial(read_medssl, threads=2), None)}
+    for label in [*SYNTAXES, "JPEG lossless"]:
+        if (scratch / label).exists():
+            parts[label] = in_turns(threaded, scratch / label, scratch, options.rounds)
     for number in range(20):
         write_series(scratch / "archive" / f"{number}", array_IJK[:, :, : options.archive_slices])
     times = archive(scratch / "archive", scratch, options.rounds)
@@ -226,7 +226,7 @@ def _claims(
         most("archive: 2 workers / 1 worker", times["2 workers"] / times["1 worker"], 1 / 1.7),
         most("archive: again / first run", times["again"] / times["1 worker"], 1 / 50),
     ]
-    for label in parts.keys() - {"memory", "library"}:
+    for label in [label for label in parts if label not in ("memory", "library")]:
         for other in ("dcm2niix -z n", "SimpleITK"):
             ratio = parts[label]["medssl"]["s"] / parts[label][other]["s"]
             claims.append(most(f"{label}: s / {other}", ratio, 1.0))
@@ -255,27 +255,26 @@ def show(result: dict[str, Any]) -> None:
     console.print(claims)
 
 
-def _child(tool: Tool, source: Path, target: Path, sender: Any) -> None:
-    if tool is read_medssl:
-        pass
-    elif tool is read_simpleitk:
-        import SimpleITK  # noqa: F401
-    elif getattr(tool, "func", tool) is run_ingest:
-        _import_all_of_ingest()
+def _child(tool: Tool, source: Path, target: Path, cores: int | None, sender: Any) -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    program = getattr(tool, "func", tool) in (run_dcm2niix, start_dcm2niix)
+    if not program:
+        _warm_up(tool)
     begin = time.perf_counter()
     tool(source, target)
     seconds = time.perf_counter() - begin
-    program = tool is start_dcm2niix or getattr(tool, "func", None) is run_dcm2niix
     children_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     sender.send({"s": seconds, "peak_mb": (children_kib if program else _peak_kib()) * 1.024e-3})
 
 
-def _import_all_of_ingest() -> None:
-    """Ingest one tiny series: what a run imports only once it is needed is imported then."""
+def _warm_up(tool: Tool) -> None:
+    """Read a tiny series: what is imported only once it is needed is imported then."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_series(folder / "tiny", np.zeros((16, 16, 4), np.int16))
-        run_ingest(folder / "tiny", folder, workers="inline")
+        if getattr(tool, "func", tool) is run_ingest:
+            tool = run_ingest  # in this process
+        tool(folder / "tiny", folder)
 
 
 def _peak_kib() -> int:
@@ -305,7 +304,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--compressed-slices", type=int, default=100)
-    parser.add_argument("--archive-slices", type=int, default=60)
+    parser.add_argument("--archive-slices", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="where to write the numbers as JSON")
     return parser.parse_args(arguments)
