@@ -3,13 +3,14 @@
 import logging
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from socketserver import BaseServer
+from socketserver import BaseServer, TCPServer
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 from pynetdicom import AE, _config, evt
@@ -74,6 +75,28 @@ Deliver = Callable[[bytes, Association], None]
 
 
 class _Server(ThreadedAssociationServer):
+    daemon_threads = True  # to stop need not wait for a handshake
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a caller; a handshake is left to its own thread, since it may never come."""
+        caller, address = TCPServer.get_request(self)
+        if self.ssl_context is not None:
+            caller = self.ssl_context.wrap_socket(
+                caller, server_side=True, do_handshake_on_connect=False
+            )
+        return caller, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Begin to listen to a caller."""
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(self.ae.acse_timeout)
+            request.do_handshake()
+            request.settimeout(None)
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a caller that could not be understood."""
+
     def shutdown(self) -> None:
         """Stop listening; one that AE.start_server did not start is unknown to its AE."""
         BaseServer.shutdown(self)

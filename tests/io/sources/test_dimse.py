@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import socket
+import time
 
 import pytest
 from pydicom import dcmread
@@ -157,11 +159,16 @@ def test_everything_may_be_encrypted(slices, tls, certificate, tmp_path):
 # Our own storage server
 
 
-def send(port, ds, *, title="SCANNER", called="MEDSSL"):
+def send(port, ds, *, title="SCANNER", called="MEDSSL", tls=None):
     """Return the status of one C-STORE, or None when the connection is refused."""
     entity = AE(title)
+    entity.connection_timeout = entity.acse_timeout = 5
     link = entity.associate(
-        "127.0.0.1", port, ae_title=called, contexts=[build_context(CTImageStorage)]
+        "127.0.0.1",
+        port,
+        ae_title=called,
+        contexts=[build_context(CTImageStorage)],
+        tls_args=(tls.for_client(), "127.0.0.1") if tls else None,
     )
     if not link.is_established:
         return None
@@ -193,6 +200,25 @@ def test_only_known_senders_are_listened_to_where_they_are_named(slices, listeni
     assert send(port, slices[0], title="OTHER") is None
     assert send(port, slices[0], title="PACS", called="SOMEBODY") is None
     assert send(listening(), slices[0], title="OTHER") == 0x0000
+
+
+@pytest.mark.filterwarnings(LEAK)
+def test_who_calls_and_says_nothing_keeps_nobody_waiting(slices, certificate, capfd):
+    """A scanner of the network, for one: the handshake of TLS never comes."""
+    cert, key = certificate
+    files = TlsFiles(ca_file=cert, certificate=cert, certificate_key=key)
+    config = ReceiverConfig(encrypted=True, tls=files, timeout_s=5)
+    port = free_port()
+    receiver = Receiver(Peer("MEDSSL", "127.0.0.1", port), config, lambda content, link: None)
+    receiver.start()
+    with socket.create_connection(("127.0.0.1", port)):
+        assert send(port, slices[0], tls=files) == 0x0000
+        assert send(port, slices[0]) is None
+        assert send(port, slices[0], tls=files) == 0x0000
+        before = time.monotonic()
+        receiver.stop()
+        assert time.monotonic() - before < 3
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_a_sender_is_told_that_the_disk_is_full(slices, listening, tmp_path, monkeypatch):
