@@ -55,22 +55,22 @@ def _runs(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         chunk = stream.read(_WINDOW_BYTES)
         window += chunk
         marked = window.translate(_MARKS) + b"\0"
-        kept_from = max(len(window) - _SHORTEST_LETTERS, 1) - 1
-        start = marked.find(_NEEDLE)
+        end, start = 0, marked.find(_NEEDLE)
         while start >= 0:
             end = _end(window, marked, start)
             if chunk and len(window) - end < _LONGEST_BREAK_BYTES:  # it may go on
-                kept_from = max(start, 1) - 1
                 break
-            if window[max(start - 1, 0) : start] == b"\\":  # the letter of an escape comes before
+            if window[start - 1 : start] == b"\\":  # the letter of an escape comes before
                 start += 1
             run = window[start:end]
             if _is_mixed(run):
                 yield base + start, run
-            kept_from = max(kept_from, end)
             start = marked.find(_NEEDLE, end)
         if not chunk:
             return
+        kept_from = (
+            max(start - 1, 0) if start >= 0 else max(len(window) - _SHORTEST_LETTERS - 1, end)
+        )
         window, base = window[kept_from:], base + kept_from
         if len(window) > _LONGEST_BYTES:
             if _is_mixed(window):

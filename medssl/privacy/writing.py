@@ -114,7 +114,7 @@ class Writer:
                     continue
                 self._note(result)
                 progress.advance()
-            for result in self._defaced(jobs, heads):
+            for result in self._defaced(jobs, heads) if heads else ():
                 self._note(result)
                 progress.advance(int(result.file_key in heads))
         shutil.rmtree(self._unnamed)
