@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from medssl.cli.selections import add_commands
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -136,10 +138,18 @@ def ingest(  # noqa: PLR0913, PLR0917  one argument per option
 
 
 @app.command()
-def curate(
+def curate(  # noqa: PLR0913, PLR0917  one argument per option
     library: Annotated[Path, typer.Argument(metavar="LIBRARY", show_default=False)],
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="What the selection is called.")] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="What a person judged: borderline.csv, filled in."),
+    ] = None,
+    release: Annotated[
+        bool,
+        typer.Option("--release", help="Never change it again; later ones can be based on it."),
+    ] = False,
     config: Refined = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -147,7 +157,7 @@ def curate(
     """Library to a selection: what is worth learning from, without copies, divided by patient."""
     from medssl.cli.run import Request
 
-    given = {"library": library, "name": name}
+    given = {"library": library, "name": name, "review": review, "release": release or None}
     Request("curate", config, given, overrides or [], overwrite, dry_run).run()
 
 
@@ -168,6 +178,7 @@ def prepare(
     Request("prepare", config, given, overrides or [], overwrite, dry_run).run()
 
 
+add_commands(app)
 _from_file("pretrain", "Crop store to an encoder, without labels.")
 _from_file(
     "finetune", "Encoder and labelled scans to a task model, and its twin trained from scratch."
