@@ -11,7 +11,7 @@ from pynetdicom.presentation import PresentationContext
 from medssl.io.sources.base import SourceError
 from medssl.io.sources.encryption import TlsFiles
 from medssl.io.sources.receiver import LONGEST_PDU_BYTES, Peer, Receiver, quiet
-from medssl.io.sources.retrieval import TryAgainError
+from medssl.io.sources.retrieval import TryAgainError, UnreachableError
 
 _DESTINATION_UNKNOWN, _PENDING = 0xA801, (0xFF00, 0xFF01)
 
@@ -57,7 +57,7 @@ class Caller:
             taker: takes what the archive sends on this connection in the other ``contexts``.
 
         Raises:
-            TryAgainError: there is no connection.
+            UnreachableError: there is no connection.
             RefusedError: the archive does not do this.
             SourceError: it does not want to be called by us.
         """
@@ -99,8 +99,8 @@ class Caller:
         if not link.is_established:
             raise self._no_connection()
 
-    def _no_connection(self) -> TryAgainError:
-        return TryAgainError(
+    def _no_connection(self) -> UnreachableError:
+        return UnreachableError(
             f"no connection to {self._where}", hint="is the archive running, the address right?"
         )
 

@@ -27,6 +27,14 @@ class TryAgainError(SourceError):
     """Something failed that may work a moment later."""
 
 
+class UnreachableError(TryAgainError):
+    """Nobody answers at the archive's address."""
+
+
+class GoneError(SourceError):
+    """Nobody answered there, to the last retry."""
+
+
 class Patience(Config):
     """How long an archive that fails is asked again."""
 
@@ -177,7 +185,8 @@ def persist(
         progress: a number that grows when an attempt, though it failed, achieved something.
 
     Raises:
-        SourceError: the last failure.
+        GoneError: nobody answered.
+        SourceError: any other last failure.
     """
     failures, reached, since = 0, progress(), time.monotonic()
     while True:
@@ -189,9 +198,8 @@ def persist(
             wait_s = patience.first_wait_s * 2**failures
             failures += 1
             if failures >= patience.tries or time.monotonic() - since + wait_s > patience.total_s:
-                raise SourceError(
-                    f"{error.problem} (tried {failures} times)", hint=error.hint
-                ) from None
+                kind = GoneError if isinstance(error, UnreachableError) else SourceError
+                raise kind(f"{error.problem} (tried {failures} times)", hint=error.hint) from None
         time.sleep(wait_s)
 
 
@@ -199,6 +207,7 @@ class PictureArchive(ABC):
     """The series of an archive that fit a query; each is a parcel ``study/series``."""
 
     patience: Patience
+    _gone: GoneError | None = None
 
     @abstractmethod
     def series(self) -> Iterator[tuple[SeriesUid, int | None]]:
@@ -220,6 +229,7 @@ class PictureArchive(ABC):
         Raises:
             SourceError: the archive cannot be asked, or answers what cannot be.
         """
+        self._gone = None
         for series, count in self.series():
             files = len(self.instances(series)) if count is None else count
             if files > 0:
@@ -228,11 +238,21 @@ class PictureArchive(ABC):
     def fetch(self, parcel: Parcel, folder: Path) -> None:
         """Bring every instance of ``parcel`` into ``folder``, one file each, as it is stored.
 
-        What is there is not asked for again.
+        What is there is not asked for again. An archive that cannot be reached for one series is
+        not asked for another until it is listed again: with thousands, that would take days.
 
         Raises:
             SourceError: the archive contradicts itself, or some never arrive.
         """
+        if self._gone is not None:
+            raise self._gone
+        try:
+            self._fetch(parcel, folder)
+        except GoneError as error:
+            self._gone = error
+            raise
+
+    def _fetch(self, parcel: Parcel, folder: Path) -> None:
         series = SeriesUid.of(parcel)
         inbox = SeriesFolder(folder, series.series)
         inbox.sweep()

@@ -12,10 +12,11 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 from requests.auth import AuthBase
+from urllib3.exceptions import NewConnectionError
 
 from medssl.io.sources.base import SourceError
 from medssl.io.sources.encryption import TlsFiles
-from medssl.io.sources.retrieval import TryAgainError
+from medssl.io.sources.retrieval import TryAgainError, UnreachableError
 
 Login = Literal["bearer", "basic"]
 _AS_WRITTEN = "*?,:/"
@@ -168,8 +169,10 @@ def _explained(url: str) -> Iterator[None]:
         ) from None
     except requests.exceptions.Timeout:
         raise TryAgainError(f"{host} does not answer in time") from None
-    except requests.exceptions.ConnectionError:
-        raise TryAgainError(
+    except requests.exceptions.ConnectionError as error:
+        refused = isinstance(getattr(error.args[0], "reason", None), NewConnectionError)
+        kind = UnreachableError if refused else TryAgainError
+        raise kind(
             f"the connection to {host} failed", hint="is the archive running, the address right?"
         ) from None
     except requests.exceptions.ChunkedEncodingError:

@@ -115,6 +115,32 @@ def test_an_archive_that_is_not_there_is_told(slices):
         list(asking.list_parcels())
 
 
+def test_an_archive_that_went_away_is_not_asked_for_every_series(slices, tmp_path, monkeypatch):
+    with web_archive(slices) as archive:
+        (parcel,) = source(archive).list_parcels()
+        asking = source(archive)
+    pauses = []
+    monkeypatch.setattr(retrieval.time, "sleep", pauses.append)
+    for _ in range(10):
+        with pytest.raises(SourceError, match=r"connection to 127.0.0.1:.* failed"):
+            asking.fetch(parcel, tmp_path / "in")
+    assert len(pauses) == HASTY.tries - 1
+    with pytest.raises(SourceError, match="failed"):
+        list(asking.list_parcels())
+    assert len(pauses) == 2 * (HASTY.tries - 1)
+
+
+def test_a_series_that_the_archive_cannot_give_does_not_stand_for_others(archive, tmp_path):
+    asking = source(archive)
+    (parcel,) = asking.list_parcels()
+    archive.override = lambda handler: handler.answer("text/plain", b"", status=500) or True
+    with pytest.raises(SourceError, match="HTTP status 500"):
+        asking.fetch(parcel, tmp_path / "in")
+    archive.override = lambda handler: False
+    asking.fetch(parcel, tmp_path / "in")
+    assert len(list((tmp_path / "in").iterdir())) == 5
+
+
 def _html(archive):
     archive.override = lambda handler: handler.answer("text/html", HTML) or True
 
