@@ -158,7 +158,7 @@ def _of_files(
     tree: dict[str, Any] = {
         "sources": [str(path) for path in files],
         "library": library,
-        "key_file": request.key_file or work / "throwaway.key",
+        "key_file": request.key_file or work.parent / "throwaway.key",  # one for both sides
         "create_key": request.key_file is None,
         "tracking": {"enabled": False},
     }

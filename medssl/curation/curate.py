@@ -14,7 +14,7 @@ from medssl.config.choice import choice
 from medssl.curation import ledger, release, review
 from medssl.curation import selection as tables
 from medssl.curation.catalog_rows import CatalogRows
-from medssl.curation.decisions import Decisions, Verdict, kept_rows, summarise
+from medssl.curation.decisions import Decisions, Exclusion, kept_rows, summarise
 from medssl.curation.duplicates import find_duplicates
 from medssl.curation.edges import Edge, NearDuplicateConfig
 from medssl.curation.report import write_report
@@ -27,7 +27,10 @@ from medssl.curation.rules.localizer import Localizer
 from medssl.curation.rules.modality import Modality
 from medssl.curation.rules.slice_count import SliceCount
 from medssl.curation.rules.spacing import Spacing
+from medssl.curation.sampling_table import FILE as SAMPLING
+from medssl.curation.sampling_table import write_sampling_table
 from medssl.curation.splits import SplitConfig, draw_splits
+from medssl.curation.strategies.base import Strategy
 from medssl.errors import InputError
 from medssl.library.catalog import catalog_digest
 from medssl.runs.digest import digest_file, digest_json
@@ -36,7 +39,7 @@ from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers
 
-RULES = "medssl.curation.rules"
+RULES, STRATEGIES = "medssl.curation.rules", "medssl.curation.strategies"
 DEFAULT_RULES: tuple[Rule.Config, ...] = (
     Modality.Config(),
     Localizer.Config(),
@@ -53,6 +56,9 @@ LOOK_AT = {
     "every decision": ledger.FILE,
     "pairs to judge": review.FILE,
 }
+
+BORDERLINE = 10
+"""Pairs that a person is asked about."""
 
 
 def _folder_name(name: str) -> str:
@@ -74,6 +80,8 @@ class CurateConfig(Config):
     """When two volumes count as copies of one scan."""
     splits: SplitConfig = SplitConfig()
     """How the kept volumes are divided."""
+    slices: Annotated[SerializeAsAny[Strategy.Config], choice(STRATEGIES)] | None = None
+    """How the slices of the kept volumes are weighed, for `prepare`; null: all weigh alike."""
     based_on: str | None = None
     """A released selection: all it keeps stays kept, in the same split; newcomers are added."""
     withdraw: tuple[str, ...] = ()
@@ -132,11 +140,11 @@ def decide(
     rows = CatalogRows.read(config.library) if rows is None else rows
     reviews = review.read_reviews(config.review, rows) if config.review else review.Reviews()
     base = _base(config, rows)
-    decisions = Decisions(rows, excluded=dict(base.verdicts), standing=base.standing)
+    decisions = Decisions(rows, excluded=dict(base.exclusions), standing=base.standing)
     apply_rules(config.rules, decisions)
     review.judge_volumes(reviews, decisions)
     reason = "consent was withdrawn"
-    decisions.excluded |= dict.fromkeys(withdrawn, Verdict("withdrawn", reason, "withdrawal"))
+    decisions.excluded |= dict.fromkeys(withdrawn, Exclusion("withdrawn", reason, "withdrawal"))
     find_copies(config, decisions, base, reviews)
     draw_splits(config.splits, decisions, base.split)
     return decisions
@@ -156,7 +164,7 @@ def apply_rules(rules: Sequence[Rule.Config], decisions: Decisions) -> None:
         if found:
             (code, rule, _), *_ = found
             reason = "; ".join(problem for *_, problem in found)
-            decisions.excluded[key] = Verdict(code, reason, version=rule.VERSION)
+            decisions.excluded[key] = Exclusion(code, reason, version=rule.VERSION)
 
 
 def find_copies(
@@ -188,8 +196,8 @@ def _merged(known: Iterable[Edge], found: Iterable[Edge]) -> list[Edge]:
 def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageResult:
     proofs, root = decisions.proofs(), ledger.MerkleRoot()
     reasons: Counter[str] = Counter()
-    rows = ledger.rooted(ledger.ledger_rows(decisions, proofs, _facts(run)), root, reasons)
-    tables.write_table(run.folder / ledger.FILE, rows, ledger.LEDGER_COLUMNS)
+    told = ledger.rooted(ledger.ledger_rows(decisions, proofs, _facts(run)), root, reasons)
+    tables.write_table(run.folder / ledger.FILE, told, ledger.LEDGER_COLUMNS)
     edges = map(asdict, decisions.edges)
     tables.write_table(run.folder / release.EDGES, edges, tables.EDGE_COLUMNS)
     if not decisions.kept:
@@ -200,20 +208,24 @@ def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageR
         )
     kept = kept_rows(decisions, proofs)
     tables.write_table(run.folder / "kept.parquet", kept, tables.KEPT_COLUMNS)
-    open_pairs = review.borderline(decisions.edges, decisions.judged, 10)
+    open_pairs = review.borderline(decisions.edges, decisions.judged, BORDERLINE)
     review.write_borderline(run.folder / review.FILE, open_pairs)
     page = run.folder / "report.html"
     write_report(page, config.library, decisions, proofs, open_pairs, config.pictures)
-    return run.finish(
-        summary=summarise(decisions, reasons),
-        look_at=LOOK_AT,
-        stays=["report.html"],
-        outputs={
-            "selection": tables.digest_of_kept(run.folder),
-            "ledger": root.hexdigest(),
-            "report": digest_file(run.folder / "report.html"),
-        },
-    )
+    summary, look_at = summarise(decisions, reasons), dict(LOOK_AT)
+    outputs = {
+        "selection": tables.digest_of_kept(run.folder),
+        "ledger": root.hexdigest(),
+        "report": digest_file(page),
+    }
+    if config.slices is not None:
+        rows = decisions.rows.among(decisions.kept)
+        path = run.folder / SAMPLING
+        found = write_sampling_table(path, config.slices, config.library, rows, config.workers)
+        summary |= {"slices": found.slices, "slices_kept": found.kept}
+        summary |= {f"slices: {reason}": count for reason, count in found.reasons.items()}
+        look_at["every slice"], outputs["sampling"] = SAMPLING, found.digest
+    return run.finish(summary=summary, look_at=look_at, stays=["report.html"], outputs=outputs)
 
 
 def _facts(run: StageRun) -> ledger.RunFacts:

@@ -20,7 +20,7 @@ DEMOTES = frozenset(("re_reconstruction",))
 """Kinds of edges whose lesser volume is no copy but another view, and stays available as one."""
 
 
-class Verdict(NamedTuple):
+class Exclusion(NamedTuple):
     """Why a volume is out for its own sake, not as a copy of another."""
 
     reason_code: str
@@ -36,7 +36,7 @@ class Decisions:
     """What becomes of every volume of the catalog."""
 
     rows: CatalogRows = field(compare=False)
-    excluded: dict[str, Verdict] = field(default_factory=dict)
+    excluded: dict[str, Exclusion] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
     representative: dict[str, str] = field(default_factory=dict)
     """Of every dropped or demoted volume: one that is kept."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medssl.curation.decisions import Decisions
+from medssl.curation.decisions import Decisions, equal_voxels
 from medssl.curation.edges import KINDS, Edge
 from medssl.curation.leaders import rank_key
 from medssl.errors import InputError
@@ -119,14 +119,13 @@ def _grounds(decisions: Decisions, key: str, proof: Edge | None, *, leads: bool)
         }
     if proof is None:
         raise AssertionError(f"{key} is dropped, and no edge says why")
-    equal = proof.score == 1.0 and proof.threshold == 1.0
     return {
         "stage": "duplicates",
         "reason_code": proof.kind,
         "reason": KINDS[proof.kind],
         "representative": decisions.representative[key],
         "edge_type": proof.kind,
-        "metric": "voxel digest" if equal else NCC,
+        "metric": "voxel digest" if equal_voxels(proof) else NCC,
         "score": proof.score,
         "threshold": proof.threshold,
         "rule_version": "",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from medssl.curation.catalog_rows import CatalogRows
-from medssl.curation.decisions import Verdict
+from medssl.curation.decisions import Exclusion
 from medssl.curation.edges import Edge
 from medssl.curation.ledger import FILE as LEDGER
 from medssl.curation.ledger import read_ledger
@@ -41,7 +41,7 @@ class Base:
     """Of every volume it knows whose voxels did not change (see ``representatives``)."""
     settled: frozenset[str]
     """Those of them that need not be compared with each other again."""
-    verdicts: dict[str, Verdict]
+    exclusions: dict[str, Exclusion]
     """What it excluded."""
     split: dict[str, str]
     """Of what it keeps, and of the copies of that."""
@@ -118,7 +118,7 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
     ledger = read_ledger(folder, (*columns, "rule_version", "voxel_digest"))
     digests = dict(zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True))
     standing: dict[str, int] = {}
-    verdicts: dict[str, Verdict] = {}
+    exclusions: dict[str, Exclusion] = {}
     split: dict[str, str] = {}
     stands_for: dict[str, str] = {}
     gone = 0
@@ -130,7 +130,7 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
                 continue
             standing[key] = RELEASED if decision == "keep" else KNOWN
             if decision in {"exclude", "review"}:
-                verdicts[key] = Verdict(
+                exclusions[key] = Exclusion(
                     row["reason_code"], row["reason"], row["stage"], row["rule_version"], decision
                 )
             elif decision != "keep":
@@ -139,7 +139,7 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
                 split[key] = row["split"]
     orphans = {key for key, kept in stands_for.items() if standing.get(kept) != RELEASED}
     settled = frozenset(standing) - orphans
-    return Base(standing, settled, verdicts, split, _edges(folder, settled), gone)
+    return Base(standing, settled, exclusions, split, _edges(folder, settled), gone)
 
 
 def withdraw(library: Path, keys: Iterable[str], rows: CatalogRows) -> frozenset[str]:

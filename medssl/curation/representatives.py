@@ -36,14 +36,22 @@ def represent(
     near = [edge for edge in edges if edge.drops and edge.kind not in EQUAL_VOXELS]
     touched = {key for edge in near for key in edge.volumes} - twin_of.keys()
     ranked = sorted(touched, key=lambda key: (standing.get(key, NEW), rank_key(rows.row(key))))
+    place = {key: n for n, key in enumerate(ranked)}
     pairs = [
         edge.volumes
         for edge in near
-        if not (twin_of.keys() | untouchable).intersection(edge.volumes)
+        if all(key in place and key not in untouchable for key in edge.volumes)
+        and not _drops_the_whole(edge, place)
     ]
     near_of = leaders(ranked, pairs)
     # A twin of a dropped volume shows what that one's representative shows.
     return {key: near_of.get(twin, twin) for key, twin in twin_of.items()} | near_of
+
+
+def _drops_the_whole(edge: Edge, place: Mapping[str, int]) -> bool:
+    """Return whether the volume that would go is not a part of the other but all of it."""
+    part = getattr(edge, "part", "")
+    return bool(part) and part == min(edge.volumes, key=place.__getitem__)
 
 
 def superseding(

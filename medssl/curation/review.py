@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from medssl.curation.catalog_rows import CatalogRows
-from medssl.curation.decisions import Decisions, Verdict, equal_voxels
+from medssl.curation.decisions import Decisions, Exclusion, equal_voxels
 from medssl.curation.edges import Edge
 from medssl.errors import InputError
 from medssl.runs.folder import write_text
@@ -72,13 +72,13 @@ def read_reviews(path: Path, rows: CatalogRows) -> Reviews:
 def judge_volumes(reviews: Reviews, decisions: Decisions) -> None:
     """Apply what was said of single volumes; it outranks every rule, and no withdrawal."""
     for key, judgement in reviews.volumes.items():
-        verdict = decisions.excluded.get(key)
-        if verdict is not None and verdict.stage == "withdrawal":
+        out = decisions.excluded.get(key)
+        if out is not None and out.stage == "withdrawal":
             continue
         decisions.judged[key] = judgement
         if judgement == "exclude":
             reason = "a person looked and does not want it"
-            decisions.excluded[key] = Verdict("judged_exclude", reason, "review")
+            decisions.excluded[key] = Exclusion("judged_exclude", reason, "review")
         else:
             decisions.excluded.pop(key, None)
 

@@ -6,7 +6,7 @@ Why the others are not is in the ledger (see ``ledger``).
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medssl.curation.edges import Edge
 from medssl.errors import InputError
 from medssl.runs.folder import atomic_path
 from medssl.runs.manifest import Manifest
@@ -35,17 +36,9 @@ KEPT_COLUMNS: Final[Mapping[str, pa.DataType]] = {
 """``group_key`` names what had to stay together; ``alternates`` are the volumes that this one
 stands for, and ``views`` those of them that show the scan otherwise: natural second views of it."""
 
+_TYPES: Final = {bool: pa.bool_(), int: pa.int32(), float: pa.float64()}
 EDGE_COLUMNS: Final[Mapping[str, pa.DataType]] = {
-    "volume_a": pa.string(),
-    "volume_b": pa.string(),
-    "kind": pa.string(),
-    "drops": pa.bool_(),
-    "bits_full": pa.int32(),
-    "bits_bbox": pa.int32(),
-    "ncc_physical": pa.float64(),
-    "ncc_index": pa.float64(),
-    "score": pa.float64(),
-    "threshold": pa.float64(),
+    field.name: _TYPES.get(field.type, pa.string()) for field in fields(Edge)
 }
 
 WITHDRAWN = "withdrawn.txt"

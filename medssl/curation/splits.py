@@ -16,10 +16,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from medssl.config.base import Config
-from medssl.curation.decisions import SPLITS, Decisions, Verdict
+from medssl.curation.decisions import SPLITS, Decisions, Exclusion
 from medssl.curation.representatives import RELEASED
 
-TORN = Verdict(
+TORN = Exclusion(
     "ties_splits_together",
     "new, and tied to volumes that a released selection has in different splits",
     "splits",

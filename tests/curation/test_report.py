@@ -5,7 +5,7 @@ import pytest
 
 from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.curate import curate, decide
-from medssl.curation.decisions import Decisions, Verdict
+from medssl.curation.decisions import Decisions, Exclusion
 from medssl.curation.edges import Edge
 from medssl.curation.report import large_groups, write_report
 from medssl.library.volumes import volume_path
@@ -43,7 +43,7 @@ def decisions(library):
     )
     return Decisions(
         CatalogRows.read(library),
-        excluded={"v3": Verdict("spacing", "because <b>it</b> & that")},
+        excluded={"v3": Exclusion("spacing", "because <b>it</b> & that")},
         edges=[edge],
         representative={"v2": "v0"},
         split={"v0": "train", "v1": "test"},
