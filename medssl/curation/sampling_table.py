@@ -198,12 +198,14 @@ def slice_facts(library: Path, volume_keys: Sequence[str]) -> dict[str, dict[str
         facts["foreground"].append(row["foreground"])
         facts["dct256"].append(row["slice_dct256"])
     absent = sorted(set(volume_keys) - set(found))
-    if absent:
-        raise InputError(
-            f"the table of slices does not know the volume {absent[0]}"
-            + (f" and {len(absent) - 1} others" if len(absent) > 1 else ""),
-            hint="run `medssl ingest` again, then curate again",
-        )
+    unmeasured = sorted(key for key, facts in found.items() if None in facts["foreground"])
+    for keys, what in ((absent, "does not know"), (unmeasured, "holds no signatures of")):
+        if keys:
+            raise InputError(
+                f"the table of slices {what} the volume {keys[0]}"
+                + (f" and {len(keys) - 1} others" if len(keys) > 1 else ""),
+                hint="run `medssl ingest` again, then curate again",
+            )
     return found
 
 
@@ -226,11 +228,11 @@ def _rows_of_one(
     strategy: Strategy, library: Path, row: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> pa.Table:
     slices = volume_slices(library, row, facts)
+    dropped = strategy.config.dropped_weight
     try:
         found = strategy.reduce(slices)
-        weight = np.where(found.kept, 1.0, 0.0)
-        stood_for = found.representative != NOBODY
-        weight[stood_for] = strategy.config.dropped_weight
+        worth = {"kept": 1.0, "similar": dropped, "thinned": dropped}
+        weight = np.array([worth.get(reason, 0.0) for reason in found.reasons])
     except MedSSLError:  # a damaged file: prepare names it
         found, weight = _unreadable(len(slices)), np.ones(len(slices))
     return as_table(strategy, slices, found, weight)

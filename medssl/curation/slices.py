@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medssl.io.volume import Volume
 from medssl.library.fingerprints.dct256 import quantise
+from medssl.library.fingerprints.slice_dct256 import slice_dct256
+from medssl.library.fingerprints.voxel_digest import voxel_digest
 
 Levels = NDArray[np.uint16]
 
@@ -34,6 +37,22 @@ class VolumeSlices:
     foreground: NDArray[np.float64]
     dct256: tuple[bytes, ...]
     read: Callable[[], Volume]
+
+    @classmethod
+    def of(cls, volume: Volume, volume_key: str = "") -> Self:
+        """Return the slices of a volume that lies in no library, measured as `ingest` does."""
+        found = slice_dct256(volume.array_IJK, volume.intensity, volume.slice_axis)
+        return cls(
+            volume_key=volume_key,
+            voxel_digest=voxel_digest(volume.array_IJK, volume.intensity),
+            slice_axis=volume.slice_axis,
+            positions_mm=slice_positions_mm(
+                volume.affine_ras, volume.slice_axis, len(found.foreground_S)
+            ),
+            foreground=found.foreground_S.astype(np.float64),
+            dct256=tuple(row.tobytes() for row in found.signatures_SB),
+            read=lambda: volume,
+        )
 
     def __len__(self) -> int:
         return len(self.positions_mm)
@@ -69,18 +88,31 @@ def slice_positions_mm(
 def shrink(plane: Levels, cells: int) -> NDArray[np.int64]:
     """Return the mean of each cell of a plane, rounded down; an axis is never stretched.
 
-    Pixels on a border are shared by area. All sums are whole numbers below 2^53, so doubles hold
-    them exactly and the result is the same for any order of summation, thread or library.
+    Pixels on a border are shared by area. Sums are whole numbers below 2^53: doubles hold them
+    exactly, whatever order they are added in.
     """
-    height, width = (_shares(length, min(cells, length)) for length in plane.shape)
-    sums = height @ plane.astype(np.float64) @ width.T
+    rows = _cell_sums(plane, cells).astype(np.float64)
+    sums = rows @ _shares(plane.shape[1], min(cells, plane.shape[1]))
     means: NDArray[np.int64] = sums.astype(np.int64) // plane.size
     return means
 
 
+def _cell_sums(lines: Levels, cells: int) -> NDArray[np.int64]:
+    """Return the sums over cells of the first axis, in 1/cells of a line."""
+    length = len(lines)
+    if length <= cells:
+        return lines.astype(np.int64) * length  # a cell is a line, and 1/length of it the unit
+    padded = np.zeros((2 + length, *lines.shape[1:]), np.int64)
+    padded[1:-1] = lines
+    whole, part = np.divmod(np.arange(cells + 1) * length, cells)
+    before = np.cumsum(padded[:-1], axis=0)[whole]
+    return np.diff(before * cells + padded[whole + 1] * part[:, None], axis=0)
+
+
+@cache
 def _shares(length: int, cells: int) -> NDArray[np.float64]:
-    """Return (cells, length) how much of each pixel lies in each cell, in 1/cells of a pixel."""
-    begin, pixel = np.arange(cells)[:, None] * length, np.arange(length) * cells
+    """Return (length, cells) how much of each pixel lies in each cell, in 1/cells of a pixel."""
+    begin, pixel = np.arange(cells)[None, :] * length, np.arange(length)[:, None] * cells
     shared = np.minimum(begin + length, pixel + cells) - np.maximum(begin, pixel)
     weights: NDArray[np.float64] = np.maximum(shared, 0).astype(np.float64)
     return weights

@@ -5,6 +5,7 @@ resemble each other wherever they lie. And a slice never stands for one further 
 gap in mm: anatomy repeats itself, and the two ends of a head look alike.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -25,6 +26,8 @@ air; or of too little information."""
 
 NOBODY: Final = -1
 _TOLERANCE_MM: Final = 1e-4
+_DECIMALS: Final = 6
+"""Of a score: what a machine's own logarithm or square root adds lies far beyond."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ class Leader(Strategy):
             kept[leader] = True
             apart_mm = np.abs(slices.positions_mm[left] - slices.positions_mm[leader])
             near = left[apart_mm <= self.config.max_gap_mm + _TOLERANCE_MM]
-            scores = self.scores(described, leader, near)
+            scores = np.round(self.scores(described, leader, near), _DECIMALS)
             alike = scores <= threshold if self.is_distance else scores >= threshold
             representative[near[alike]], score[near[alike]] = leader, scores[alike]
             left = left[representative[left] == NOBODY]
@@ -131,3 +134,27 @@ class Leader(Strategy):
     def scores(self, described: Any, one: int, others: Places) -> Floats:
         """Return how one slice compares with each of ``others``."""
         raise NotImplementedError
+
+
+def thinned(
+    slices: VolumeSlices, gated: Sequence[Reason | None], kept: Bools, max_gap_mm: float
+) -> Reduction:
+    """Return a reduction that compared nothing: a kept slice stands for the nearest others.
+
+    The score is their distance in mm. A slice further than ``max_gap_mm`` from every kept one is
+    represented by none.
+    """
+    count, leaders = len(slices), np.flatnonzero(kept)
+    apart_mm = np.abs(slices.positions_mm[:, None] - slices.positions_mm[None, leaders])
+    nearest = apart_mm.argmin(axis=1)
+    distance_mm = apart_mm[np.arange(count), nearest]
+    shown = ~kept & np.array([reason is None for reason in gated])
+    shown &= distance_mm <= max_gap_mm + _TOLERANCE_MM
+    reasons: list[Reason] = [gated[i] or ("kept" if kept[i] else "thinned") for i in range(count)]
+    return Reduction(
+        kept,
+        tuple(reasons),
+        np.where(shown, leaders[nearest], NOBODY),
+        np.where(shown, np.round(distance_mm, _DECIMALS), np.nan),
+        max_gap_mm,
+    )
