@@ -28,6 +28,7 @@ from medssl.runs.workers import map_unordered
 FILE: Final = "sampling.parquet"
 AT_ONCE: Final = 32
 """Volumes per task: enough to read their rows together, few enough to share among workers."""
+ROWS_AT_ONCE: Final = 2**16
 
 COLUMNS: Final[Mapping[str, pa.DataType]] = {
     "volume_key": pa.string(),
@@ -47,6 +48,7 @@ COLUMNS: Final[Mapping[str, pa.DataType]] = {
 is none. ``reason`` is a word of ``medssl.curation.strategies.base.Reason``, or ``unreadable``:
 nothing is known of such a volume, and all its slices weigh alike."""
 
+_WEIGHTS: Final = ["volume_key", "slice_axis", "weight", "position_mm"]
 _KNOWN: Final = ("volume_key", "index", "slice_axis", "foreground", "slice_dct256")
 
 
@@ -107,13 +109,25 @@ def write_sampling_table(
     """
     slices, kept, reasons, digest = 0, 0, Counter[str](), hashlib.sha256()
     with atomic_path(path) as unfinished, pq.ParquetWriter(unfinished, _schema()) as writer:
-        for table in sampling_rows(config, library, rows, workers):
+        for table in _in_groups(sampling_rows(config, library, rows, workers)):
             writer.write_table(table)
             slices += len(table)
             kept += int(pa.compute.sum(table["kept"]).as_py() or 0)
             reasons.update(table["reason"].to_pylist())
             digest.update(_content(table))
     return SamplingSummary(slices, kept, dict(sorted(reasons.items())), digest.hexdigest())
+
+
+def _in_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Put small tables together, so that a file has few groups of rows and is found into fast."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= ROWS_AT_ONCE:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def read_sampling_table(path: Path, volume_keys: Sequence[str] | None = None) -> pa.Table:
@@ -137,15 +151,24 @@ def read_sampling_table(path: Path, volume_keys: Sequence[str] | None = None) ->
     return table
 
 
-def weights_of(table: pa.Table) -> dict[str, tuple[int, NDArray[np.float64]]]:
-    """Return the slice axis and the weights (N,) of every volume of a table."""
+class SliceWeights(NamedTuple):
+    """The slices of one volume: how much each is worth, and where it lies along their normal."""
+
+    slice_axis: int
+    weights_N: NDArray[np.float64]
+    positions_mm: NDArray[np.float64]
+
+
+def weights_of(table: pa.Table) -> dict[str, SliceWeights]:
+    """Return the weights of every volume of a table."""
     keys = table["volume_key"].to_numpy(zero_copy_only=False)
-    axes, weights = table["slice_axis"].to_numpy(), table["weight"].to_numpy()
+    columns = [table[name].to_numpy() for name in ("slice_axis", "weight", "position_mm")]
+    axes, weights, at_mm = columns
     changes = keys[1:] != keys[:-1]
     starts = np.flatnonzero(np.r_[len(keys) > 0, changes]).tolist()
     stops = [*starts[1:], len(keys)]
     return {
-        str(keys[start]): (int(axes[start]), weights[start:stop])
+        str(keys[start]): SliceWeights(int(axes[start]), weights[start:stop], at_mm[start:stop])
         for start, stop in zip(starts, stops, strict=False)
     }
 
@@ -155,10 +178,31 @@ def weights_digest(table: pa.Table) -> str:
     return hashlib.sha256(_content(table)).hexdigest()
 
 
+def table_digest(path: Path) -> str:
+    """Return ``weights_digest`` of a file, read in pieces; ``SamplingSummary`` has it too.
+
+    Raises:
+        InputError: It is damaged, or no sampling table.
+    """
+    digest, previous = hashlib.sha256(), None
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(columns=_WEIGHTS):
+            table = pa.Table.from_batches([batch])
+            previous = table if previous is None else pa.concat_tables([previous, table])
+            last = previous["volume_key"][-1]
+            done = pa.compute.sum(pa.compute.not_equal(previous["volume_key"], last)).as_py() or 0
+            digest.update(_content(previous.slice(0, done)))
+            previous = previous.slice(done)
+        digest.update(_content(previous) if previous is not None else b"")
+    except (pa.ArrowException, OSError):
+        raise InputError(f"{path} is damaged, or no sampling table", hint="curate again") from None
+    return digest.hexdigest()
+
+
 def _content(table: pa.Table) -> bytes:
     return b"".join(
         f"{key} {axis} {len(weights)} ".encode() + weights.astype("<f8").tobytes()
-        for key, (axis, weights) in weights_of(table).items()
+        for key, (axis, weights, _) in weights_of(table).items()
     )
 
 

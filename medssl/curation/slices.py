@@ -106,7 +106,9 @@ def _cell_sums(lines: Levels, cells: int) -> NDArray[np.int64]:
     padded[1:-1] = lines
     whole, part = np.divmod(np.arange(cells + 1) * length, cells)
     before = np.cumsum(padded[:-1], axis=0)[whole]
-    return np.diff(before * cells + padded[whole + 1] * part[:, None], axis=0)
+    at_border = before * cells + padded[whole + 1] * part[:, None]
+    found: NDArray[np.int64] = np.diff(at_border, axis=0)
+    return found
 
 
 @cache

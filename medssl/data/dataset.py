@@ -70,8 +70,16 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         return self.samples
 
     def volume_key(self, sample_index: int) -> str:
-        """Return the key of the volume that a sample is cut from."""
-        return self.keys[self.order.volume_of(sample_index)]
+        """Return the key of the volume that a sample is cut from.
+
+        Of a scan with several reconstructions, every epoch takes the next one in turn.
+        """
+        position = self.order.volume_of(sample_index)
+        views = self.store.views(self.keys[position])
+        if len(views) == 1:
+            return views[0]
+        first = int(generator(self.seed, position, Stream.VIEW).integers(len(views)))
+        return views[(first + self.order.epoch_of(sample_index)) % len(views)]
 
     def __getitem__(self, sample_index: int) -> Sample:
         key = self.volume_key(sample_index)
@@ -80,6 +88,11 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         starts_N3 = draw_region_starts(
             rng, self.config.candidates, entry.shape, self.views.region_voxels
         )
+        if entry.slice_weights is not None and entry.slice_axis is not None:
+            axis = entry.slice_axis
+            starts_N3[:, axis] = draw_weighted_starts(
+                rng, self.config.candidates, entry.slice_weights, self.views.region_voxels[axis]
+            )
         drawn = self.views.draw(rng)
         region_IJK = self._read_body(key, starts_N3)
         return self.views.cut(self.config.intensity.normalize(region_IJK, entry), drawn)
@@ -112,3 +125,34 @@ def draw_region_starts(
     room = np.asarray(shape, dtype=np.int64) - np.asarray(region_voxels, dtype=np.int64)
     starts_N3 = rng.integers(0, np.maximum(room, 0), size=(count, 3), endpoint=True)
     return np.where(room < 0, room // 2, starts_N3)
+
+
+def draw_weighted_starts(
+    rng: np.random.Generator, count: int, weights: Sequence[float], length: int
+) -> NDArray[np.int64]:
+    """Draw first planes of regions, each in proportion to the summed weight of its planes.
+
+    A region is worth what it holds, not what lies at its centre: crops at the border of a volume
+    have no centre there, and equal weights give every start the same chance, as without weights.
+
+    Args:
+        rng: Where the draws come from.
+        count: How many.
+        weights: One per plane of the volume along this axis.
+        length: Planes of a region along it.
+
+    Returns:
+        ``(count,)`` first planes inside the volume; where it is shorter than the region, the one
+        that centres it.
+    """
+    room = len(weights) - length
+    if room <= 0:
+        return np.full(count, room // 2, np.int64)
+    summed = np.concatenate([[0.0], np.cumsum(np.asarray(weights, np.float64))])
+    worth = np.maximum(summed[length:] - summed[:-length], 0.0)
+    if worth.sum() <= 0:
+        return rng.integers(0, room, size=count, endpoint=True)
+    chances = np.cumsum(worth)
+    drawn = np.searchsorted(chances, rng.random(count) * chances[-1], side="right")
+    starts: NDArray[np.int64] = np.minimum(drawn, np.flatnonzero(worth)[-1])
+    return starts

@@ -44,6 +44,17 @@ class StoreEntry(Config):
     """99.5th percentile, likewise."""
     content_digest: str
     """SHA-256 of shape, type and voxels."""
+    slice_axis: int | None = None
+    """The axis that ``slice_weights`` belong to."""
+    slice_weights: tuple[float, ...] | None = None
+    """How much each plane across ``slice_axis`` is worth; none where all are worth the same."""
+    view_of: str | None = None
+    """The volume that this one is another reconstruction of; none for a scan's first view."""
+
+    @property
+    def line(self) -> str:
+        """The entry as one line of JSON; what it does not have is left out."""
+        return self.model_dump_json(exclude_none=True)
 
 
 def content_digest(array_IJK: NDArray[Any]) -> str:
@@ -57,5 +68,5 @@ def entries_digest(entries: Iterable[StoreEntry]) -> str:
     """Return the SHA-256 (hex) of all entries, and so of all voxels, in the order of their keys."""
     digest = hashlib.sha256()
     for entry in sorted(entries, key=lambda entry: entry.volume_key):
-        digest.update(entry.model_dump_json().encode() + b"\n")
+        digest.update(entry.line.encode() + b"\n")
     return digest.hexdigest()

@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
 from medssl.config.base import Config
-from medssl.curation.selection import Selection, read_selection
+from medssl.curation.sampling_table import FILE as SAMPLING
+from medssl.curation.sampling_table import read_sampling_table, table_digest, weights_of
+from medssl.curation.selection import Selection, read_selection, selection_folder
+from medssl.curation.slices import slice_positions_mm
 from medssl.data.entry import StoreEntry
 from medssl.data.foreground import background_value, body_box, body_threshold
 from medssl.data.resample import grid_change, resample
+from medssl.data.slice_weights import weights_on_planes
 from medssl.data.store import ENTRIES, INDEX, CropStore
 from medssl.data.store_writer import finished_entry, write_index, write_stored_volume
 from medssl.errors import InputError, MedSSLError
 from medssl.io.volume import Volume
+from medssl.library.catalog import catalog_path
 from medssl.library.fingerprints.voxel_digest import voxel_digest
 from medssl.library.volumes import read_volume
+from medssl.runs.digest import digest_json
 from medssl.runs.folder import write_text
 from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, StageRun, open_stage
@@ -49,6 +56,11 @@ class PrepareConfig(Config):
     """Cut away the air around the body; archives hold much of it."""
     margin_mm: Annotated[float, Field(ge=0)] = 10.0
     """Air left around the body."""
+    slice_weights: bool = True
+    """Carry the weights of slices, where the selection has a sampling table; training draws by
+    them."""
+    views: bool = False
+    """Also prepare the other reconstructions of kept scans; training takes one per epoch."""
     workers: Workers = 0
     """Processes, 0 for one per core; or a cluster, as in `ingest`."""
     tracking: TrackingConfig = TrackingConfig()
@@ -63,6 +75,8 @@ class Job(NamedTuple):
     voxel_digest: str
     """Of the voxels that the selection was made of."""
     split: str
+    view_of: str | None = None
+    """The kept volume that it is another reconstruction of."""
 
 
 class Outcome(NamedTuple):
@@ -85,6 +99,13 @@ def prepare(config: PrepareConfig, *, overwrite: bool = False) -> StageResult:
     """
     selection = read_selection(config.library, config.selection)
     inputs = {"selection": selection.digest}
+    jobs = _jobs(selection)
+    if config.views:
+        jobs += _view_jobs(config.library, selection)
+        inputs["views"] = digest_json(sorted(job for job in jobs if job.view_of))
+    sampling = sampling_table(config)
+    if sampling is not None:
+        inputs["sampling"] = table_digest(sampling)
     with open_stage(
         "prepare",
         config.out,
@@ -95,7 +116,7 @@ def prepare(config: PrepareConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous is not None:
             return run.previous
-        return _finish(config, run, list(_prepare_all(config, run, _jobs(selection))))
+        return _finish(config, run, list(_prepare_all(config, run, jobs, sampling)))
 
 
 def place_on_grid(
@@ -129,7 +150,15 @@ def place_on_grid(
     )
 
 
-def prepare_one(job: Job, config: PrepareConfig, store: Path, *, resumed: bool) -> Outcome:
+def sampling_table(config: PrepareConfig) -> Path | None:
+    """Return the table of the selection's slice weights, None where there is or shall be none."""
+    path = selection_folder(config.library, config.selection) / SAMPLING
+    return path if config.slice_weights and path.is_file() else None
+
+
+def prepare_one(
+    job: Job, config: PrepareConfig, store: Path, sampling: Path | None = None, *, resumed: bool
+) -> Outcome:
     """Prepare one volume; an expected failure becomes the reason why there is no entry.
 
     What an interrupted run with the same configuration has finished is taken as it is.
@@ -142,6 +171,7 @@ def prepare_one(job: Job, config: PrepareConfig, store: Path, *, resumed: bool) 
         if voxel_digest(volume.array_IJK, volume.intensity) != job.voxel_digest:
             raise InputError("its voxels changed since the selection was made: curate again")
         array_IJK, affine_ras, statistics = place_on_grid(volume, config)
+        weights = _weights(sampling, job, affine_ras, array_IJK.shape)
     except MedSSLError as error:
         return Outcome(job, None, error.problem)
     entry = write_stored_volume(
@@ -154,9 +184,30 @@ def prepare_one(job: Job, config: PrepareConfig, store: Path, *, resumed: bool) 
         intensity=volume.intensity,
         spacing_mm=config.spacing_mm,
         affine_ras=affine_ras.tolist(),
+        view_of=job.view_of,
+        **weights,
         **statistics,
     )
     return Outcome(job, entry)
+
+
+def _weights(
+    sampling: Path | None, job: Job, affine_ras: NDArray[np.float64], shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return ``slice_axis`` and ``slice_weights`` of an entry, nothing for a volume not weighed.
+
+    Another reconstruction has the weights of the kept one, at the same places in mm.
+    """
+    key = job.view_of or job.volume_key
+    known = weights_of(read_sampling_table(sampling, [key])) if sampling else {}
+    if key not in known:
+        return {}
+    axis, weights_N, slices_mm = known[key]
+    planes_mm = slice_positions_mm(affine_ras, axis, shape[axis])
+    return {
+        "slice_axis": axis,
+        "slice_weights": weights_on_planes(weights_N, slices_mm, planes_mm),
+    }
 
 
 def _jobs(selection: Selection) -> list[Job]:
@@ -165,12 +216,35 @@ def _jobs(selection: Selection) -> list[Job]:
             "the selection keeps no volume, so there is nothing to prepare",
             hint="its report says why each volume was excluded",
         )
-    rows = selection.kept.sort_values("volume_key")[list(Job._fields)]
+    columns = ["volume_key", "patient_key", "voxel_digest", "split"]
+    rows = selection.kept.sort_values("volume_key")[columns]
     return [Job(*map(str, row)) for row in rows.itertuples(index=False)]
 
 
-def _prepare_all(config: PrepareConfig, run: StageRun, jobs: list[Job]) -> Iterator[Outcome]:
-    work = partial(prepare_one, config=config, store=run.folder, resumed=run.resumed)
+def _view_jobs(library: Path, selection: Selection) -> list[Job]:
+    """Return the jobs of other reconstructions, in the split of the scan they show."""
+    view_of = {str(view): row for row in selection.kept.to_dict("records") for view in row["views"]}
+    columns = ["volume_key", "voxel_digest"]
+    catalog = pq.read_table(catalog_path(library), columns=columns).to_pylist()
+    return [
+        Job(
+            key,
+            str(kept["patient_key"]),
+            row["voxel_digest"],
+            str(kept["split"]),
+            str(kept["volume_key"]),
+        )
+        for row in sorted(catalog, key=lambda row: str(row["volume_key"]))
+        if (kept := view_of.get(key := str(row["volume_key"])))
+    ]
+
+
+def _prepare_all(
+    config: PrepareConfig, run: StageRun, jobs: list[Job], sampling: Path | None
+) -> Iterator[Outcome]:
+    work = partial(
+        prepare_one, config=config, store=run.folder, sampling=sampling, resumed=run.resumed
+    )
     with task("prepare volumes", len(jobs)) as progress:
         shared = [config.library, run.folder]
         for outcome in map_unordered(work, jobs, workers=config.workers, shared=shared):
@@ -190,9 +264,13 @@ def _finish(config: PrepareConfig, run: StageRun, outcomes: list[Outcome]) -> St
     digest = write_index(run.folder, entries, config.spacing_mm)
     CropStore(run.folder).verify()
     splits = Counter(entry.split for entry in entries)
+    views = sum(entry.view_of is not None for entry in entries)
+    weighed = sum(entry.slice_weights is not None for entry in entries)
     return run.finish(
         summary={
             "volumes": len(entries),
+            **({"other_views": views} if config.views else {}),
+            **({"weighed": weighed} if weighed else {}),
             "left_out": len(left_out),
             **{f"volumes_{split}": count for split, count in sorted(splits.items())},
             "megavoxels": round(sum(int(np.prod(entry.shape)) for entry in entries) / 1e6, 1),

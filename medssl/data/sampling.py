@@ -15,6 +15,7 @@ class Stream(IntEnum):
 
     ORDER = 0
     SAMPLE = 1
+    VIEW = 2
 
 
 def generator(seed: int, index: int, stream: Stream) -> np.random.Generator:
@@ -43,6 +44,10 @@ class VolumeOrder:
         self.volumes, self.batch_size, self.seed = volumes, batch_size, seed
         self.epoch_samples = max(volumes // batch_size, 1) * batch_size
         self._cached: tuple[int, list[int]] = (-1, [])
+
+    def epoch_of(self, sample_index: int) -> int:
+        """Return which epoch a sample belongs to, from 0."""
+        return sample_index // self.epoch_samples
 
     def volume_of(self, sample_index: int) -> int:
         """Return the position, 0 to ``volumes - 1``, of the volume that a sample is cut from."""

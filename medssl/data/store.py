@@ -10,7 +10,7 @@ touches and not the volume. ``medssl.data.store_writer`` writes what is read her
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class CropStore:
         """
         self.path = Path(path)
         self._index, self._entries = _read_index(self.path)
+        self._views = _views(self._entries.values())
         self._open: OrderedDict[str, Any] = OrderedDict()
         self._owner = os.getpid()
 
@@ -92,8 +93,12 @@ class CropStore:
         return self._index.spacing_mm
 
     def keys(self, split: str | None = None) -> tuple[str, ...]:
-        """Return the keys of one split, or of all volumes, in a fixed order."""
-        return tuple(k for k, entry in self._entries.items() if split in (None, entry.split))
+        """Return the keys of the scans of one split, or of all, in a fixed order."""
+        return tuple(k for k in self._views if split in (None, self._entries[k].split))
+
+    def views(self, volume_key: str) -> tuple[str, ...]:
+        """Return the key of a scan's own volume, and of its other reconstructions in the store."""
+        return self._views[volume_key]
 
     def entry(self, volume_key: str) -> StoreEntry:
         """Return what is known about one volume."""
@@ -168,6 +173,16 @@ class CropStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_open": OrderedDict()}
+
+
+def _views(entries: Iterable[StoreEntry]) -> dict[str, tuple[str, ...]]:
+    """Return, per scan, its volumes: the first view, then the others in their fixed order."""
+    all_entries = list(entries)
+    found = {entry.volume_key: [entry.volume_key] for entry in all_entries if not entry.view_of}
+    for entry in all_entries:
+        if entry.view_of:  # where the first view could not be prepared, another takes its place
+            found.setdefault(entry.view_of, []).append(entry.volume_key)
+    return {keys[0]: tuple(keys) for keys in found.values()}
 
 
 def _overlap(

@@ -58,7 +58,7 @@ def write_stored_volume(store: Path, array_IJK: NDArray[Any], **about: Any) -> S
             blocks=tuple(min(BLOCK_VOXELS, length) for length in array_IJK.shape),
             cparams=blosc2.CParams(nthreads=1, **COMPRESSION),
         )
-        array.schunk.vlmeta[ENTRY_METADATA] = entry.model_dump_json()
+        array.schunk.vlmeta[ENTRY_METADATA] = entry.line
     return entry
 
 
@@ -77,6 +77,7 @@ def write_index(store: Path, entries: Iterable[StoreEntry], spacing_mm: Sequence
     (store / VOLUMES).mkdir(parents=True, exist_ok=True)
     with atomic_path(store / ENTRIES) as unfinished:
         table = pa.Table.from_pylist([entry.model_dump(mode="json") for entry in rows])
+        table = table.select([name for name in table.schema.names if _used(table[name])])
         pyarrow.parquet.write_table(table, unfinished)
     index = StoreIndex(
         format_version=FORMAT_VERSION,
@@ -86,6 +87,11 @@ def write_index(store: Path, entries: Iterable[StoreEntry], spacing_mm: Sequence
     )
     write_json(store / INDEX, index.model_dump(mode="json"))
     return index.digest
+
+
+def _used(column: pa.ChunkedArray) -> bool:
+    """Return whether any volume has this; an optional column would else have no type."""
+    return bool(column.null_count < len(column))
 
 
 def _triple(values: Sequence[Any]) -> tuple[Any, Any, Any]:
