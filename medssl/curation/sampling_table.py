@@ -184,16 +184,18 @@ def table_digest(path: Path) -> str:
     Raises:
         InputError: It is damaged, or no sampling table.
     """
-    digest, previous = hashlib.sha256(), None
+    digest, rest = hashlib.sha256(), None
     try:
-        for batch in pq.ParquetFile(path).iter_batches(columns=_WEIGHTS):
+        file = pq.ParquetFile(path)
+        if file.schema_arrow.names != list(COLUMNS):
+            raise pa.ArrowInvalid
+        for batch in file.iter_batches(columns=_WEIGHTS):
             table = pa.Table.from_batches([batch])
-            previous = table if previous is None else pa.concat_tables([previous, table])
-            last = previous["volume_key"][-1]
-            done = pa.compute.sum(pa.compute.not_equal(previous["volume_key"], last)).as_py() or 0
-            digest.update(_content(previous.slice(0, done)))
-            previous = previous.slice(done)
-        digest.update(_content(previous) if previous is not None else b"")
+            rest = table if rest is None else pa.concat_tables([rest, table])
+            whole = pa.compute.index(rest["volume_key"], rest["volume_key"][-1]).as_py()
+            digest.update(_content(rest.slice(0, whole)))
+            rest = rest.slice(whole)  # the last volume may go on in the next batch
+        digest.update(_content(rest) if rest is not None else b"")
     except (pa.ArrowException, OSError):
         raise InputError(f"{path} is damaged, or no sampling table", hint="curate again") from None
     return digest.hexdigest()

@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from medssl.data.augment import AugmentConfig
-from medssl.data.dataset import CropDataset, DatasetConfig, draw_region_starts
+from medssl.data.dataset import (
+    CropDataset,
+    DatasetConfig,
+    draw_region_starts,
+    draw_weighted_starts,
+)
 from medssl.data.grid_views import GridViews
 from medssl.data.sampling import BatchIndices
 from medssl.data.store import CropStore
@@ -113,3 +118,70 @@ def test_regions_lie_inside_the_volume_wherever_they_can():
     assert set(starts_N3[:, 0]) == set(range(7))
     assert set(starts_N3[:, 1]) == {0}
     assert set(starts_N3[:, 2]) == {-3}
+
+
+def test_equal_weights_draw_as_no_weights_do():
+    starts = draw_weighted_starts(np.random.default_rng(0), 8000, (1.0,) * 12, 5)
+    assert np.bincount(starts, minlength=8) / 8000 == pytest.approx(1 / 8, abs=0.015)
+
+
+def test_a_region_is_drawn_in_proportion_to_what_it_holds():
+    weights = (0, 0, 0, 1, 0, 0, 3, 0, 0, 0)
+    starts = draw_weighted_starts(np.random.default_rng(0), 20000, weights, 3)
+    worth = [sum(weights[s : s + 3]) for s in range(8)]
+    expected = [w / sum(worth) for w in worth]
+    assert np.bincount(starts, minlength=8) / 20000 == pytest.approx(expected, abs=0.015)
+    assert set(starts) == {1, 2, 3, 4, 5, 6}
+
+
+def test_weights_of_nothing_or_of_a_short_volume_change_nothing():
+    rng = np.random.default_rng(0)
+    assert set(draw_weighted_starts(rng, 200, (0.0,) * 6, 4)) == {0, 1, 2}
+    assert draw_weighted_starts(rng, 2, (1.0, 0.0), 5).tolist() == [-2, -2]
+    assert draw_weighted_starts(rng, 2, (1.0, 0.0), 2).tolist() == [0, 0]
+
+
+def test_samples_follow_the_weights_and_stay_functions_of_their_index(make_store):
+    ramp = np.broadcast_to(np.arange(40, dtype=np.int16) * 10, (20, 20, 40)).copy()
+    weights = tuple(float(30 <= k < 34) for k in range(40))
+    store = make_store({"a": (ramp, {"slice_axis": 2, "slice_weights": weights})})
+    views = GridViews(grid=(2, 2, 1), crop_voxels=6, augment=STILL)
+    data, again = dataset(store, views=views), dataset(CropStore(store.path), views=views)
+    for n in range(12):
+        values = np.rint(data[n].views_BCIJK[1] * 2000 - 1000) / 10
+        assert values.min() <= 33
+        assert values.max() >= 30
+        assert same(data[n], again[n])
+
+
+def test_a_scan_shows_another_of_its_views_every_epoch(make_store, noise):
+    store = make_store(
+        {
+            "a": noise,
+            "a2": (noise + 1, {"view_of": "a"}),
+            "a3": (noise + 2, {"view_of": "a"}),
+            "b": noise[::-1],
+            "held": (noise[:, ::-1], {"split": "val"}),
+        }
+    )
+    data = dataset(store)
+    assert sorted(data.keys) == ["a", "b"]
+    assert sorted(store.views("a")) == ["a", "a2", "a3"]
+    epochs = [{data.volume_key(2 * epoch + n) for n in range(2)} for epoch in range(9)]
+    assert all("b" in epoch and len(epoch) == 2 for epoch in epochs)
+    of_a = [(epoch - {"b"}).pop() for epoch in epochs]
+    assert all(set(of_a[n : n + 3]) == {"a", "a2", "a3"} for n in range(7))
+    again = dataset(CropStore(store.path))
+    assert [again.volume_key(n) for n in reversed(range(18))][::-1] == [
+        data.volume_key(n) for n in range(18)
+    ]
+    firsts = {tuple(dataset(store, seed=s).volume_key(n) for n in range(2)) for s in range(20)}
+    assert len({key for pair in firsts for key in pair} - {"b"}) == 3
+
+
+def test_where_the_first_view_is_missing_another_takes_its_place(make_store, noise):
+    store = make_store(
+        {"a2": (noise, {"view_of": "a"}), "a3": (noise + 1, {"view_of": "a"}), "b": noise + 2}
+    )
+    (first,) = set(store.keys()) - {"b"}
+    assert sorted(store.views(first)) == ["a2", "a3"]
