@@ -32,7 +32,6 @@ _HEAD_BYTES = 12
 StoredPixels = NewType("StoredPixels", VoxelArray)
 """Pixels as they stand in the file, before the rescale values make intensities of them."""
 
-
 _Images: TypeAlias = list[bytes] | VoxelArray
 """The images of a file: streams still to be decoded, or (images, rows, columns)."""
 
@@ -78,14 +77,21 @@ def digester(limits: Limits) -> Callable[[SliceHeader], str]:
 
     def digest(header: SliceHeader) -> str:
         if header.path not in digests:
-            with untrusted("undecodable_pixels"):
-                digests[header.path] = [
-                    hashlib.sha256(_decoded(image, header).tobytes()).hexdigest()
-                    for image in _images(header, limits)
-                ]
+            every = _stored_in_file(header, limits)
+            digests[header.path] = [hashlib.sha256(v.tobytes()).hexdigest() for v in every]
         return digests[header.path][header.frame_index or 0]
 
     return digest
+
+
+def _stored_in_file(header: SliceHeader, limits: Limits) -> Iterator[VoxelArray]:
+    """Yield the stored values of every slice of the file of ``header``."""
+    if header.frame_index is None:
+        yield _Reader(limits).read(header)
+        return
+    with untrusted("undecodable_pixels"):
+        for image in _images(header, limits):
+            yield _decoded(image, header)
 
 
 class _Reader:
