@@ -65,11 +65,12 @@ def decision_map(vectors_ND: Floats, decisions: Sequence[str], what: str) -> str
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
         told = np.array(decisions)
+        size = float(np.clip(2000 / max(len(told), 1), 4, 40))
         for decision, colour in reversed(COLOURS.items()):
             here = told == decision
             if here.any():
                 x, y = xy_N2[here].T
-                axes.scatter(x, y, s=16, c=colour, alpha=0.8, label=decision, lw=0)
+                axes.scatter(x, y, s=size, c=colour, alpha=0.8, label=decision, lw=0)
         axes.set_xlabel(f"first principal component of the {what}")
         axes.set_ylabel("second")
         axes.set_xticks([])

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Set
 from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.edges import Edge
 from medssl.curation.leaders import leaders, rank_key, trust_key
+from medssl.curation.rules.base import CatalogRow
 
 RELEASED, KNOWN, NEW = 0, 1, 2
 """Kept by the selection that this one is based on; known to it, not kept; unknown to it."""
@@ -61,9 +62,15 @@ def superseding(
     return {
         key: kept
         for key, kept in sorted(representative.items())
-        if standing.get(key, NEW) > standing.get(kept, NEW) == RELEASED
-        and rank_key(rows.row(key)) < rank_key(rows.row(kept))
+        if standing.get(key, NEW) == NEW
+        and standing.get(kept) == RELEASED
+        and _is_better(rows.row(key), rows.row(kept))
     }
+
+
+def _is_better(a: CatalogRow, b: CatalogRow) -> bool:
+    by = trust_key if a["voxel_digest"] == b["voxel_digest"] else rank_key
+    return by(a) < by(b)
 
 
 def _twins(rows: CatalogRows, standing: Mapping[str, int], untouchable: Set[str]) -> dict[str, str]:
