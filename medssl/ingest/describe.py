@@ -7,6 +7,7 @@ from medssl.ingest.measure import Measured
 from medssl.io.deidentify import ScanKeys
 from medssl.io.dicom.acquisition import Acquisition
 from medssl.io.head_fov import head_fov, upright_mm
+from medssl.library.fingerprints.perceptual import Perceptual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,16 @@ def catalog_row(
         "flags": sorted(origin.flags),
         "file_digest": measured.file_digest,
         "voxel_digest": measured.voxel_digest,
-        "dct_full": measured.dct_full,
-        "dct_bbox": measured.dct_bbox,
+        "slice_axis": stored.slice_axis,
+        **perceptual_columns(measured.perceptual),
+    }
+
+
+def perceptual_columns(found: Perceptual) -> dict[str, Any]:
+    """Return the columns of a row that say what its volume looks like."""
+    return {
+        "dct_full": found.dct_full,
+        "dct_bbox": found.dct_bbox,
+        "foreground_share": found.foreground_share,
+        "signature_spec": found.spec,
     }

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from medssl.errors import FolderError
+from medssl.ingest.backfill import backfill, is_current, is_damaged
 from medssl.ingest.batches import Filling
 from medssl.ingest.config import IngestConfig
 from medssl.ingest.follow import follow
@@ -78,7 +79,7 @@ def _ingest_once(
     staging = Staging(library, pseudonymizer, config.settings_digest())
     deliveries = staging.deliveries([*archives, *sources.parcels])
     broken = broken_volumes(library, volume_keys(library), thorough=config.repair)
-    if broken:
+    if broken or not is_current(library):
         _note_unfinished(library)
     inputs = {
         "files": digest_json(listed(refs)),
@@ -115,17 +116,19 @@ def _fill(filling: Filling, refs: Sequence[FileRef]) -> dict[str, str | int | fl
     """Take everything in, write the library's tables, and return the summary."""
     library, state = filling.config.library, filling.state
     filling.run(refs)
+    completed = backfill(filling.config, state)
     rows = state.volumes()
     write_catalog(library, rows, filling.pseudonymizer.key_id)
     outcomes = state.save()
     _check_accounts(filling, outcomes)
     keys = {str(row["volume_key"]) for row in rows}
-    write_slices(library, keys, fresh=filling.fresh)
+    damaged = set(write_slices(library, keys, fresh=filling.fresh | completed))
+    damaged |= {str(row["volume_key"]) for row in rows if is_damaged(row)}
     volume_files.sweep(library, keep=keys)
     write_report(library, outcomes, rows, state.journal.results.values())
     if filling.failed or any(row.reason_code == "unreadable_file" for row in outcomes):
         _note_unfinished(library)
-    return _summary(outcomes, rows, filling)
+    return _summary(outcomes, rows, filling, len(damaged))
 
 
 def _check_accounts(filling: Filling, outcomes: Sequence[FileOutcome]) -> None:
@@ -136,10 +139,21 @@ def _check_accounts(filling: Filling, outcomes: Sequence[FileOutcome]) -> None:
 
 
 def _summary(
-    outcomes: Sequence[FileOutcome], rows: Sequence[Mapping[str, object]], filling: Filling
+    outcomes: Sequence[FileOutcome],
+    rows: Sequence[Mapping[str, object]],
+    filling: Filling,
+    damaged: int,
 ) -> dict[str, str | int | float | bool]:
     counts = Counter(row.outcome for row in outcomes)
-    extra = {"parcels_failed": len(filling.failed), "series_kept_without_files": filling.orphans}
+    extra = {
+        "parcels_failed": len(filling.failed),
+        "series_kept_without_files": filling.orphans,
+        "damaged_volumes": damaged,
+    }
+    if damaged:
+        _log.warning(
+            "%d volume(s) of the library are damaged; ingest their sources with --repair.", damaged
+        )
     if filling.failed:
         _log.warning(
             "%d parcel(s) could not be fetched; run the same command again to try them again.",

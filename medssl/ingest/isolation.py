@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from medssl.ingest.items import Item, ItemResult
 from medssl.runs.workers import map_unordered
 
-Work = Callable[[Item], ItemResult]
+Work = TypeVar("Work", Item, ItemResult)
+"""Something with files: to be converted, or converted before and to be completed."""
 
 
 def map_isolated(
-    work: Work,
-    crashed: Work,
-    items: Sequence[Item],
+    work: Callable[[Work], ItemResult],
+    crashed: Callable[[Work], ItemResult],
+    items: Sequence[Work],
     *,
     workers: int | str,
     shared: Sequence[Path] = (),
@@ -27,5 +29,5 @@ def map_isolated(
     yield from map_unordered(work, ordered, workers=workers, crashed=crashed, shared=shared)
 
 
-def _bytes(item: Item) -> int:
-    return sum(ref.bytes for ref in item.files)
+def _bytes(item: Item | ItemResult) -> int:
+    return sum(file.bytes for file in item.files)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.ingest.items import ItemResult
-from medssl.library.catalog import COLUMNS
+from medssl.library.catalog import ADDED, COLUMNS
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.folder import write_text
 
@@ -78,6 +78,7 @@ def _to_line(result: ItemResult) -> str:
 
 def _from_line(line: bytes) -> ItemResult:
     tree: dict[str, Any] = json.loads(line)
+    tree["volumes"] = [dict.fromkeys(ADDED) | row for row in tree["volumes"]]
     for row in tree["volumes"]:
         row |= {name: bytes.fromhex(row[name]) for name in _BINARY}
         if row.keys() != COLUMNS.keys():

@@ -10,7 +10,7 @@ import numpy as np
 from medssl.io.geometry import to_closest_ras
 from medssl.io.narrow import VoxelArray
 from medssl.io.volume import Volume
-from medssl.library.fingerprints.dct256 import dct256
+from medssl.library.fingerprints.perceptual import Perceptual, perceptual
 from medssl.library.fingerprints.voxel_digest import voxel_digests
 from medssl.library.pictures import three_planes
 from medssl.library.small_integers import are_small, histogram
@@ -24,8 +24,7 @@ class Measured:
     volume: Volume
     file_digest: str
     voxel_digest: str
-    dct_full: bytes
-    dct_bbox: bytes
+    perceptual: Perceptual
     statistics: dict[str, float]
 
 
@@ -42,21 +41,22 @@ def store_measured(
     with ThreadPoolExecutor(threads) as pool:
         digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
         numbers = pool.submit(statistics, array)
-        stored = pool.submit(
+        signatures = pool.submit(perceptual, array, intensity, turned.slice_axis)
+        stored = pool.submit(  # last of those it waits for, so that one thread does them all
             write_volume,
             library,
             volume_key,
             turned,
             lambda: digests.result().slices,
             lambda: three_planes(turned, numbers.result()["p01"], numbers.result()["p99"]),
+            signatures.result,
         )
-        signatures = pool.submit(dct256, array, intensity)
         content = pool.submit(file_digest)
     return Measured(
         stored.result(),
         content.result(),
         digests.result().volume,
-        *signatures.result(),
+        signatures.result(),
         numbers.result(),
     )
 
@@ -64,17 +64,20 @@ def store_measured(
 def statistics(array: VoxelArray) -> dict[str, float]:
     """Return the extremes, the 1st and 99th percentile, mean and standard deviation of ``array``.
 
-    The percentiles are voxels of the volume, never interpolated.
+    The percentiles are voxels of the volume, never interpolated. ``saturated_share`` is the share
+    of voxels that are as large as the largest.
     """
     if are_small(array.dtype):
         counted = histogram(array)
         low, high = counted.values[0], counted.values[-1]
         p01, p99 = counted.percentiles((1, 99))
         mean, std = counted.mean, counted.std
+        saturated = counted.counts[-1]
     else:
         low, high = array.min(), array.max()
         p01, p99 = np.percentile(array, (1, 99), method="inverted_cdf")
         mean, std = array.mean(dtype=np.float64), array.std(dtype=np.float64)
+        saturated = np.count_nonzero(array == high)
     return {
         "min": float(low),
         "max": float(high),
@@ -82,4 +85,5 @@ def statistics(array: VoxelArray) -> dict[str, float]:
         "p99": float(p99),
         "mean": float(mean),
         "std": float(std),
+        "saturated_share": float(saturated / array.size),
     }

@@ -13,15 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import InputError
+from medssl.library.fingerprints.perceptual import SPEC
 from medssl.runs.folder import atomic_path, plain
 
 if TYPE_CHECKING:  # slow to import, and workers do without it
     import pandas as pd
 
 FILE = "catalog.parquet"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
 _ROWS_AT_ONCE = 65_536
 _VERSION_KEY, _KEY_ID = b"medssl.format_version", b"medssl.key_id"
+_SPEC_KEY = b"medssl.signature_spec"
 
 COLUMNS: dict[str, pa.DataType] = {
     "volume_key": pa.string(),
@@ -75,6 +77,11 @@ COLUMNS: dict[str, pa.DataType] = {
     "voxel_digest": pa.string(),
     "dct_full": pa.binary(),
     "dct_bbox": pa.binary(),
+    "slice_axis": pa.int8(),
+    "stated_step_mm": pa.float64(),
+    "foreground_share": pa.float64(),
+    "saturated_share": pa.float64(),
+    "signature_spec": pa.string(),
 }
 """Shape, spacing and affine (16 numbers, row by row, to RAS+ mm) are those of the stored array;
 ``p01`` and ``p99`` are the 1st and 99th percentile of its voxels; ``source_format`` is dicom or
@@ -82,7 +89,14 @@ nifti. ``file_digest`` is keyed, and equal for files of equal bytes. ``split_by`
 that told the volumes of one series apart, ``regularized`` what was resampled to make a regular
 grid; ``head_fov`` says whether a face may be in it: yes, no or possible. ``suv_factor`` turned
 Bq/ml into SUV. Numbers a scan does not state are null. ``relative_day`` is shifted by a secret
-number of days, the same for all scans of a patient."""
+number of days, the same for all scans of a patient. ``stated_step_mm`` is the distance between
+slices by the header, along ``slice_axis`` of the array; ``foreground_share`` is the share of voxels
+that are not air, ``saturated_share`` of those that are as large as the largest. ``signature_spec``
+says by which rules ``dct_full``, ``dct_bbox`` and the signatures of the slices were made."""
+
+ADDED = ("slice_axis", "stated_step_mm", "foreground_share", "saturated_share", "signature_spec")
+"""Columns that older libraries lack; ``medssl ingest`` completes them from the stored volumes,
+except for what only a header states."""
 
 
 def catalog_path(library: Path) -> Path:
@@ -104,7 +118,7 @@ def write_catalog(library: Path, rows: Sequence[Mapping[str, Any]], key_id: str)
                 f"a row's columns differ from the catalog's: {row.keys() ^ COLUMNS.keys()}"
             )
     schema = pa.schema(COLUMNS.items()).with_metadata(
-        {_VERSION_KEY: FORMAT_VERSION, _KEY_ID: key_id}
+        {_VERSION_KEY: FORMAT_VERSION, _KEY_ID: key_id, _SPEC_KEY: SPEC}
     )
     ordered = sorted(rows, key=lambda row: str(row["volume_key"]))
     table = pa.Table.from_pylist([dict(row) for row in ordered], schema=schema)
@@ -139,13 +153,25 @@ def read_catalog_table(library: Path, columns: Sequence[str] | None = None) -> p
             f"the catalog of {library} is damaged",
             hint="run the same `medssl ingest` again: it writes the catalog anew",
         ) from None
-    version = metadata.get(_VERSION_KEY, b"").decode()
-    if version != FORMAT_VERSION:
+    version, spec = (metadata.get(key, b"").decode() for key in (_VERSION_KEY, _SPEC_KEY))
+    if (version, spec) != (FORMAT_VERSION, SPEC):
         raise InputError(
-            f"the catalog of {library} has format version {version or 'unknown'}, "
-            f"this medssl reads {FORMAT_VERSION}"
+            f"the catalog of {library} has format version {version or 'unknown'} and signatures "
+            f"{spec or 'of no stated kind'}, this medssl reads {FORMAT_VERSION} and {SPEC}",
+            hint="if it is older, run the same `medssl ingest` again: it completes the library "
+            "from its own volumes",
         )
     return table
+
+
+def is_current(library: Path) -> bool:
+    """Return whether there is a catalog of this version, with signatures of the current spec."""
+    try:
+        metadata = pq.read_schema(catalog_path(library)).metadata or {}
+    except (pa.ArrowException, OSError):
+        return False
+    found = metadata.get(_VERSION_KEY, b"").decode(), metadata.get(_SPEC_KEY, b"").decode()
+    return found == (FORMAT_VERSION, SPEC)
 
 
 def volume_keys(library: Path) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,15 +19,19 @@ import numpy as np
 from medssl.errors import InputError
 from medssl.io.geometry import in_memory, memory_order, to_closest_ras
 from medssl.io.volume import SliceSource, Volume
+from medssl.library.fingerprints.perceptual import SPEC, Perceptual
 from medssl.library.fingerprints.slice_digest import slice_digests
 from medssl.runs.folder import atomic_path
 
 FOLDER, SUFFIX = "volumes", ".b2nd"
 FORMAT_VERSION = 3
 _META, _SLICES, _DIGESTS, _PICTURE = "medssl", "slices", "slice_digests", "picture"
+_PERCEPTUAL = "perceptual"
 _CHUNK_BYTES, _BLOCK_BYTES = 2 * 2**20, 64 * 2**10
 """A chunk is some whole planes, a block some whole rows of one: both are parts of the array as they
 lie, and are packed where they are."""
+_RECORD_BYTES = 128
+"""More than the signatures of a slice take up."""
 
 T = TypeVar("T")
 
@@ -40,11 +44,14 @@ class SliceRecord:
         axis: the axis of the stored array along which the slices lie.
         sources: one per index of that axis; none for a volume read from a NIfTI file.
         digests: one per index of that axis, whatever the format.
+        perceptual: what the volume and its slices look like; None where no such record was made,
+            or by another spec than the current one.
     """
 
     axis: int
     sources: tuple[SliceSource, ...]
     digests: tuple[str, ...]
+    perceptual: Perceptual | None = None
 
 
 def volume_path(library: Path, volume_key: str) -> Path:
@@ -58,6 +65,7 @@ def write_volume(
     volume: Volume,
     digests: Callable[[], Sequence[str]] | None = None,
     picture: Callable[[], bytes] | None = None,
+    perceptual: Callable[[], Perceptual] | None = None,
 ) -> Volume:
     """Store ``volume``, turned to the closest RAS grid; the file appears whole or not at all.
 
@@ -67,6 +75,7 @@ def write_volume(
         volume: what to store.
         digests: gives ``slice_digests`` of the turned volume, where somebody makes them anyway.
         picture: gives a PNG that shows the volume.
+        perceptual: gives its signatures; see ``write_perceptual`` for adding them later.
 
     Returns:
         The volume as it was stored.
@@ -107,7 +116,23 @@ def write_volume(
             else slice_digests(stored.array_IJK, stored.intensity, stored.slice_axis)
         )
         file.schunk.vlmeta[_PICTURE] = picture() if picture else b""
+        if perceptual:
+            file.schunk.vlmeta[_PERCEPTUAL] = asdict(perceptual())
     return stored
+
+
+def write_perceptual(library: Path, volume_key: str, found: Perceptual) -> None:
+    """Put the signatures of a volume into its file, which stays as it was or changes as a whole.
+
+    Raises:
+        OSError: there is no room for a second copy of the file while it is written.
+    """
+    path = volume_path(library, volume_key)
+    with atomic_path(path) as partial:
+        shutil.copyfile(path, partial)
+        with _full_disk_named(partial, len(found.slice_keys) * _RECORD_BYTES):
+            file = blosc2.open(str(partial), mode="a")
+            file.schunk.vlmeta[_PERCEPTUAL] = asdict(found)
 
 
 def _planes_and_rows(shape: Sequence[int], itemsize: int) -> tuple[int, int]:
@@ -200,7 +225,19 @@ def _record(file: Any, meta: dict[str, Any]) -> SliceRecord:
         for key, frame, instance, filled in rows
     )
     digests = tuple(file.schunk.vlmeta[_DIGESTS])
-    return SliceRecord(meta["slice_axis"], tuple(sources), digests)
+    return SliceRecord(meta["slice_axis"], tuple(sources), digests, _perceptual(file))
+
+
+def _perceptual(file: Any) -> Perceptual | None:
+    if _PERCEPTUAL not in file.schunk.vlmeta:
+        return None
+    record: dict[str, Any] = file.schunk.vlmeta[_PERCEPTUAL]
+    if record["spec"] != SPEC:
+        return None
+    parts: dict[str, Any] = {
+        name: tuple(part) if isinstance(part, list) else part for name, part in record.items()
+    }
+    return Perceptual(**parts)
 
 
 def sweep(library: Path, *, keep: Collection[str]) -> None:

@@ -13,6 +13,7 @@ from medssl.library.catalog import (
 
 PLAIN = {
     pa.string(): "x",
+    pa.int8(): 2,
     pa.int32(): 3,
     pa.float64(): 0.5,
     pa.bool_(): False,

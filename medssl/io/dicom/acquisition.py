@@ -50,6 +50,7 @@ _RANGES = {
     "flip_angle_deg": ("FlipAngle", 0, 360),
     "field_strength_t": ("MagneticFieldStrength", 0.001, 30),
     "slice_thickness_mm": ("SliceThickness", 0.001, 500),
+    "stated_step_mm": ("SpacingBetweenSlices", 0.001, 500),
     "b_value": ("DiffusionBValue", 0, 1e5),
 }
 """Numbers kept, with the least and the most that can be true."""
@@ -82,6 +83,8 @@ class Acquisition:
     b_value: float | None = None
     slice_thickness_mm: float | None = None
     """As stated: the width of the slice, not the distance to the next."""
+    stated_step_mm: float | None = None
+    """As stated: the distance to the next slice. Where slices lie, their positions say."""
     sex: str = ""
     age_band: str = ""
     """Ten years, such as "40-49"; "90+" for the oldest."""

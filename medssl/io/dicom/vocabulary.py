@@ -108,6 +108,7 @@ ACQUISITION_TAGS = [
     "InversionTime",
     "FlipAngle",
     "MagneticFieldStrength",
+    "SpacingBetweenSlices",
     "StudyDate",
     "PatientSex",
     "PatientAge",
