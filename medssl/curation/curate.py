@@ -17,16 +17,10 @@ from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.decisions import Decisions, Exclusion, kept_rows, summarise
 from medssl.curation.duplicates import find_duplicates
 from medssl.curation.edges import Edge, NearDuplicateConfig
+from medssl.curation.gates import DEFAULT_RULES, RULES
 from medssl.curation.report import write_report
 from medssl.curation.representatives import represent, superseding
 from medssl.curation.rules.base import Rule
-from medssl.curation.rules.constant_or_empty import ConstantOrEmpty
-from medssl.curation.rules.field_of_view import FieldOfView
-from medssl.curation.rules.implausible_hu import ImplausibleHu
-from medssl.curation.rules.localizer import Localizer
-from medssl.curation.rules.modality import Modality
-from medssl.curation.rules.slice_count import SliceCount
-from medssl.curation.rules.spacing import Spacing
 from medssl.curation.sampling_table import FILE as SAMPLING
 from medssl.curation.sampling_table import write_sampling_table
 from medssl.curation.splits import SplitConfig, draw_splits
@@ -39,16 +33,7 @@ from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers
 
-RULES, STRATEGIES = "medssl.curation.rules", "medssl.curation.strategies"
-DEFAULT_RULES: tuple[Rule.Config, ...] = (
-    Modality.Config(),
-    Localizer.Config(),
-    SliceCount.Config(),
-    FieldOfView.Config(),
-    Spacing.Config(),
-    ConstantOrEmpty.Config(),
-    ImplausibleHu.Config(),
-)
+STRATEGIES = "medssl.curation.strategies"
 
 LOOK_AT = {
     "report": "report.html",

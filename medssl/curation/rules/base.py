@@ -37,3 +37,20 @@ def shape_of(row: CatalogRow) -> tuple[int, int, int]:
 def spacing_mm_of(row: CatalogRow) -> tuple[float, float, float]:
     """Return the distance between voxels along i, j and k."""
     return float(row["spacing_i_mm"]), float(row["spacing_j_mm"]), float(row["spacing_k_mm"])
+
+
+def slice_axis_of(row: CatalogRow) -> int:
+    """Return the axis along which the slices lie; the last one, for a catalog that does not say."""
+    axis = row["slice_axis"]
+    return 2 if axis is None else int(axis)
+
+
+def flags_of(row: CatalogRow) -> frozenset[str]:
+    """Return what ingestion noticed, as words."""
+    return frozenset(row["flags"] or ())
+
+
+def image_type_of(row: CatalogRow) -> frozenset[str]:
+    """Return the words of the image type, as DICOM writes them."""
+    words = str(row["image_type"] or "").upper().replace("\\", "/").split("/")
+    return frozenset(word.strip() for word in words if word.strip())

@@ -1,7 +1,7 @@
 """Something to see."""
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from medssl.curation.rules.base import CatalogRow, Rule
 
 class ConstantOrEmpty(Rule):
     """Excludes volumes of one value, and CT of nothing but air."""
+
+    VERSION: ClassVar[str] = "1"
 
     class Config(Rule.Config):
         air_below_hu: Annotated[float, Field(lt=0)] = -700.0

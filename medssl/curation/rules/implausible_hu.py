@@ -1,6 +1,6 @@
 """A CT must be in Hounsfield units, and its numbers must look like them."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from medssl.curation.rules.base import CatalogRow, Rule
 
 class ImplausibleHu(Rule):
     """Excludes CT without rescaling, windowed to 8 bits, or rescaled twice."""
+
+    VERSION: ClassVar[str] = "1"
 
     class Config(Rule.Config):
         lowest_below_hu: float = -50.0

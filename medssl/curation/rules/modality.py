@@ -1,6 +1,6 @@
 """Only the modalities that are wanted."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from medssl.curation.rules.base import CatalogRow, Rule
 
 class Modality(Rule):
     """Excludes every other modality, ``unknown`` included."""
+
+    VERSION: ClassVar[str] = "1"
 
     class Config(Rule.Config):
         allowed: Annotated[tuple[str, ...], Field(min_length=1)] = ("CT", "MR")

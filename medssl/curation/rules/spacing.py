@@ -1,6 +1,6 @@
 """Slices thin enough to show anatomy in three dimensions."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,8 @@ from medssl.curation.rules.base import CatalogRow, Rule, spacing_mm_of
 
 class Spacing(Rule):
     """Excludes thick slices, and spacings that can only be a header's mistake."""
+
+    VERSION: ClassVar[str] = "1"
 
     class Config(Rule.Config):
         at_least_mm: Annotated[float, Field(ge=0)] = 0.1
