@@ -18,6 +18,7 @@ from medssl.io.dicom.read import read_dicom_folder
 from medssl.io.dicom.stored import digester, read_stored
 from medssl.io.limits import Limits
 from tests import phantoms
+from tests.io.dicom import streams
 
 AFFINE, SHAPE = phantoms.affine_ras(), (40, 36, 7)
 ARRAY = phantoms.phantom(AFFINE, SHAPE)
@@ -61,6 +62,19 @@ def test_pixels_read_where_they_lie_are_those_pydicom_finds(syntax, tmp_path):
     found = stack_pixels(headers, LIMITS).array_IJK
     np.testing.assert_array_equal(found, stack_pixels(general, LIMITS).array_IJK)
     np.testing.assert_array_equal(np.sort(found, axis=2), np.sort(ARRAY, axis=2))
+
+
+@pytest.mark.parametrize("syntax", streams.LOSSLESS)
+def test_every_lossless_compression_becomes_the_same_volume(syntax, tmp_path):
+    def pack(ds, _):
+        values = np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, ds.Columns)
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 15, 0
+        ds.PixelData = encapsulate([streams.encoded(syntax, values, 16)])
+        ds.file_meta.TransferSyntaxUID = syntax
+
+    phantoms.save(phantoms.dicom_slices(ARRAY, AFFINE, edit=pack), tmp_path)
+    (found,) = read_dicom_folder(tmp_path)
+    assert phantoms.value_error(found.volume.array_IJK, found.volume.affine_ras) == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
