@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from medssl.errors import InputError
 from medssl.library.fingerprints.perceptual import SPEC
-from medssl.runs.folder import atomic_path, plain
+from medssl.runs.folder import atomic_path
 
 if TYPE_CHECKING:  # slow to import, and workers do without it
     import pandas as pd
@@ -194,9 +194,9 @@ def catalog_digest(library: Path) -> str:
     for name in table.column_names:
         digest.update(f"{name}/{table.num_rows}\n".encode())
         for batch in table.select([name]).to_batches(max_chunksize=_ROWS_AT_ONCE):
-            values = plain([_text(value) for value in batch[name].to_pylist()])
-            for value in values:  # one text per value: where batches end must not matter
-                digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+            values = [_text(value) for value in batch[name].to_pylist()]
+            text = json.dumps(values, separators=(",", ":"))
+            digest.update(text[1:-1].encode() + b",")  # where batches end must not matter
     return digest.hexdigest()
 
 
