@@ -1,8 +1,8 @@
 """The exclusion rules that apply where a configuration names none.
 
 Each objects to what is worth nothing to any study. Rules of taste stand in ``rules`` as well, and
-are switched on by naming them: slice thickness, orientation, uneven gaps, derived images, several
-images of one place, field strength.
+are switched on by naming them: slice thickness, orientation, uneven gaps, derived images and other
+image types, several images of one place, field strength, b-value.
 """
 
 from typing import Final

@@ -23,6 +23,7 @@ GOOD = {
     "slice_thickness_mm": 3.0,
     "stated_step_mm": 3.0,
     "field_strength_t": None,
+    "b_value": None,
     "affine_ras": [0.8, 0, 0, -100, 0, 0.8, 0, -100, 0, 0, 3, 50, 0, 0, 0, 1.0],
     "foreground_share": 0.4,
     "saturated_share": 1e-6,
@@ -208,6 +209,15 @@ BAD = [
         "field strength 1 T, wanted at least 1.5",
     ),
     ("field_strength", MR, {"unstated": "exclude"}, "not stated, wanted at least 1.5 T"),
+    (
+        "image_type",
+        {"image_type": "DERIVED/PRIMARY/ADC"},
+        {},
+        "type ADC, wanted none of ADC, FA, T",
+    ),
+    ("image_type", {"image_type": "ORIGINAL/P"}, {"excluded": ("p",)}, "type P, wanted none of P"),
+    ("b_value", {"b_value": 1000.0}, {}, "diffusion weighting of 1000 s/mm2, wanted at most 0"),
+    ("b_value", {"split_by": ["b_value=700", "order=2"]}, {"at_most": 50}, "of 700 s/mm2, wanted"),
     ("constant_or_empty", {"min": 0, "max": 0, "p01": 0, "p99": 0}, {}, "every voxel is 0"),
     ("constant_or_empty", {"p01": 5, "p99": 5}, {}, "98 % of the voxels"),
     ("constant_or_empty", {"p99": float("nan")}, {}, "no finite intensities"),
@@ -239,6 +249,8 @@ FINE = [
     ("stated_spacing", {"stated_step_mm": 5.0, "regularized": ["uneven"]}, {}),
     ("field_strength", MR | {"field_strength_t": 1.494}, {}),
     ("field_strength", MR, {}),
+    ("b_value", {"b_value": 50.0}, {"at_most": 50}),
+    ("b_value", {"split_by": ["b_value=0", "gradient=3"]}, {}),
     ("field_strength", {}, {"unstated": "exclude"}),
     ("implausible_hu", {"min": -3024, "mean": -1400}, {}),  # padding far below air
     ("constant_or_empty", MR, {}),  # not judged by Hounsfield units
