@@ -1,9 +1,9 @@
 """The table of slices: which file each slice of a volume was read from, and what it looks like."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # slow to import, and workers do without it
 
 FILE = "slices.parquet"
 _SPEC_KEY = b"medssl.signature_spec"
+_SOURCE = ("file_key", "frame_index", "instance_key", "filled")
+_VOLUMES_AT_ONCE = 256
+"""Their rows are a group of rows of the file."""
 
 COLUMNS: dict[str, pa.DataType] = {
     "volume_key": pa.string(),
@@ -39,8 +42,13 @@ and ``slice_dct256``, by its bits, are those of ``fingerprints.slice_dct256``; b
 where ``foreground``, the share of the slice that is not air, is next to nothing."""
 
 
+SCHEMA = pa.schema(COLUMNS.items()).with_metadata({_SPEC_KEY: SPEC})
+
+
 def write_slices(library: Path, keys: Collection[str], *, fresh: Collection[str]) -> list[str]:
     """Write the table of the volumes ``keys``, from their own records; sorted, whole or not at all.
+
+    However many there are, the rows of only some volumes lie in memory at once.
 
     Args:
         library: the library's folder.
@@ -51,23 +59,20 @@ def write_slices(library: Path, keys: Collection[str], *, fresh: Collection[str]
         Which volumes have no rows, because their files are damaged.
     """
     path = Path(library) / FILE
-    schema = pa.schema(COLUMNS.items()).with_metadata({_SPEC_KEY: SPEC})
-    kept = pq.read_table(path) if is_current(library) else schema.empty_table()
-    known = set(kept["volume_key"].unique().to_pylist()) - set(fresh)
-    keep = pa.array(sorted(known & set(keys)), pa.string())
-    kept = kept.filter(pa.compute.is_in(kept["volume_key"], keep))
-    rows: list[dict[str, Any]] = []
-    damaged = []
-    for key in sorted(set(keys) - known):
-        try:
-            rows += _rows(library, key)
-        except InputError:
-            damaged.append(key)
-    table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=schema)])
-    with atomic_path(path) as partial:
-        pq.write_table(
-            table.sort_by([("volume_key", "ascending"), ("index", "ascending")]), partial
-        )
+    known = _volumes_of(path) - set(fresh) if is_current(library) else frozenset()
+    ordered, damaged = sorted(set(keys)), []
+    with atomic_path(path) as partial, _writer(partial) as writer:
+        for start in range(0, len(ordered), _VOLUMES_AT_ONCE):
+            lot = ordered[start : start + _VOLUMES_AT_ONCE]
+            parts = [_kept(path, [key for key in lot if key in known])]
+            there = set(parts[0]["volume_key"].unique().to_pylist())
+            for key in lot:
+                try:
+                    parts += [] if key in there else [_rows(library, key)]
+                except InputError:
+                    damaged.append(key)
+            order = [("volume_key", "ascending"), ("index", "ascending")]
+            writer.write_table(pa.concat_tables(parts).sort_by(order))
     return damaged
 
 
@@ -107,7 +112,8 @@ def read_slice_rows(library: Path, columns: Sequence[str] | None = None) -> pa.T
             "own volumes",
         )
     try:
-        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+        wanted = list(columns) if columns is not None else None
+        return pq.read_table(path, columns=wanted, page_checksum_verification=True)
     except (pa.ArrowException, OSError):
         raise InputError(
             f"the table of slices of {library} is damaged",
@@ -115,17 +121,44 @@ def read_slice_rows(library: Path, columns: Sequence[str] | None = None) -> pa.T
         ) from None
 
 
-def _rows(library: Path, volume_key: str) -> Iterator[dict[str, Any]]:
+def _writer(path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, SCHEMA, write_page_checksum=True)
+
+
+def _rows(library: Path, volume_key: str) -> pa.Table:
     record = read_slices(library, volume_key)
-    seen = record.perceptual
-    for index, digest in enumerate(record.digests):
-        yield {
-            "volume_key": volume_key,
-            "index": index,
-            "slice_axis": record.axis,
-            **(asdict(record.sources[index]) if record.sources else {}),
-            "slice_digest": digest,
-            "slice_key": seen.slice_keys[index] if seen else None,
-            "slice_dct256": seen.slice_signatures[index] if seen else None,
-            "foreground": seen.slice_foreground[index] if seen else None,
-        }
+    count, seen = len(record.digests), record.perceptual
+    sources = [asdict(source) for source in record.sources] or [{}] * count
+    nothing = [None] * count
+    columns = {
+        "volume_key": [volume_key] * count,
+        "index": list(range(count)),
+        "slice_axis": [record.axis] * count,
+        **{name: [source.get(name) for source in sources] for name in _SOURCE},
+        "slice_digest": record.digests,
+        "slice_key": seen.slice_keys if seen else nothing,
+        "slice_dct256": seen.slice_signatures if seen else nothing,
+        "foreground": seen.slice_foreground if seen else nothing,
+    }
+    return pa.Table.from_pydict(columns, schema=SCHEMA)
+
+
+def _volumes_of(path: Path) -> set[str]:
+    """Return the volumes of a table; none where it cannot be read."""
+    try:
+        column = pq.read_table(path, columns=["volume_key"], read_dictionary=["volume_key"])
+    except (pa.ArrowException, OSError):
+        return set()
+    return {str(key) for key in column["volume_key"].unique().to_pylist()}
+
+
+def _kept(path: Path, keys: Sequence[str]) -> pa.Table:
+    """Return the rows of some neighbouring volumes of a table; none where it is damaged there."""
+    if not keys:
+        return SCHEMA.empty_table()
+    between = [("volume_key", ">=", keys[0]), ("volume_key", "<=", keys[-1])]
+    try:
+        found = pq.read_table(path, filters=between, page_checksum_verification=True)
+    except (pa.ArrowException, OSError):
+        return SCHEMA.empty_table()
+    return found.filter(pa.compute.is_in(found["volume_key"], pa.array(keys, pa.string())))
