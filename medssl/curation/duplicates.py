@@ -1,30 +1,40 @@
-"""Which volumes show one scan: candidates, their verification, and who stands for whom."""
+"""Which volumes show one scan: candidates, a look at their voxels, a verdict on each pair."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 import pyarrow as pa
 
-from medssl.curation.edges import (
-    Edge,
-    NearDuplicateConfig,
-    comparable,
-    identical_volumes,
-    judge,
-)
-from medssl.curation.leaders import leaders, rank_key, trust_key
-from medssl.curation.neighbours import candidates
+from medssl.curation.acquisitions import Relation, relation
+from medssl.curation.candidates import Candidate, candidates, column
+from medssl.curation.comparisons import Comparisons, content_key
+from medssl.curation.edges import Edge, NearDuplicateConfig, Verdict, identical_volumes, judge
+from medssl.curation.leaders import trust_key
 from medssl.curation.rules.base import CatalogRow
-from medssl.curation.verification import Agreement, compare
+from medssl.curation.verification import UNKNOWN, Agreement, Grid, agreement, prepare
 from medssl.errors import MedSSLError
-from medssl.library.volumes import read_volume
+from medssl.library.volumes import read_volume, volume_path
 from medssl.runs.progress import task
-from medssl.runs.workers import map_unordered
+from medssl.runs.workers import INLINE, map_unordered
+
+_log = logging.getLogger(__name__)
 
 FEW_PAIRS = 16
+"""A process takes as long to start as a few pairs take to compare."""
+_GRIDS_AT_HAND: Final = 4
+_MOST_TWINS_ASKED: Final = 8
+_CAUTIOUS_FIRST: Final[tuple[Relation, ...]] = (
+    "other_study",
+    "other_acquisition",
+    "one_patient",
+    "same_acquisition",
+    "strangers",
+)
 
 
 @dataclass(frozen=True)
@@ -33,108 +43,193 @@ class Duplicates:
 
     edges: list[Edge]
     """Sorted by their volumes."""
-    representative: dict[str, str] = field(default_factory=dict)
-    """Of every dropped volume: the kept one that shows the same."""
-    alternate_of: dict[str, str] = field(default_factory=dict)
-    """Of every demoted volume: the kept one that it is another view of."""
-
-
-class Candidate(NamedTuple):
-    """Two volumes whose signatures are close."""
-
-    volume_a: str
-    volume_b: str
-    bits_full: int
-    bits_bbox: int
+    compared: int = 0
+    """Pairs whose voxels were compared, in this run or an earlier one."""
+    remembered: int = 0
+    """Those of them that an earlier run had compared."""
 
 
 def find_duplicates(
     rows: Sequence[CatalogRow],
-    slices: pa.Table | None,
+    slices: Path | pa.Table | None,
     library: Path,
     config: NearDuplicateConfig,
     workers: int | str = 0,
+    *,
+    settled: Set[str] = frozenset(),
+    known: Sequence[Edge] = (),
 ) -> Duplicates:
-    """Find copies: first those of equal voxels, then those that comparing the voxels proves."""
-    trusted = sorted(rows, key=trust_key)
-    same = identical_volumes(trusted)
-    twin_of = leaders(_keys(trusted), (edge.volumes for edge in same))
-    rest = [row for row in rows if row["volume_key"] not in twin_of]
-    near = near_duplicates(rest, library, config, workers)
-    ranked = _keys(sorted(rest, key=rank_key))
-    near_of = leaders(ranked, (edge.volumes for edge in near if edge.drops))
-    # A twin of a dropped volume shows what that one's representative shows.
-    twin_of = {key: near_of.get(twin, twin) for key, twin in twin_of.items()}
-    return Duplicates(sorted(same + near, key=lambda edge: edge.volumes), twin_of | near_of)
+    """Find what volumes are to each other; which of them is dropped, ``leaders`` decides.
 
+    Of equal voxels one stands for all: edges lead from it to the others, and only it is compared
+    with other voxels. The result depends on the rows, their voxels and the configuration alone.
 
-def near_duplicates(
-    rows: Sequence[CatalogRow], library: Path, config: NearDuplicateConfig, workers: int | str
-) -> list[Edge]:
-    """Return the edges between volumes of close signatures, after a look at their voxels."""
-    row_of = {str(row["volume_key"]): row for row in rows}
-    keys = sorted(row_of)
-    close = candidates(
-        [row_of[key]["dct_full"] for key in keys],
-        [row_of[key]["dct_bbox"] for key in keys],
-        config.max_bits,
-    )
-    pairs = [
-        Candidate(keys[i], keys[j], full, bbox)
-        for i, j, full, bbox in close
-        if comparable(row_of[keys[i]], row_of[keys[j]])
+    Args:
+        rows: Rows of the catalog, or ``CatalogRows``, which costs less memory.
+        slices: The table of slices, or its file; without it parts of a series are not found.
+        library: Where the voxels are.
+        config: When two volumes count as copies.
+        workers: See ``medssl.runs.workers``.
+        settled: Volumes that were compared with each other before.
+        known: The edges between settled volumes.
+    """
+    rows = rows if hasattr(rows, "column") else sorted(rows, key=lambda row: row["volume_key"])
+    row_of = _by_key(rows)
+    twins = _twins(rows, row_of, settled)
+    same = [
+        edge
+        for best, others in twins.items()
+        for edge in identical_volumes([row_of[best], *(row_of[key] for key in others)])
     ]
-    edges = []
+    doubles = {key for others in twins.values() for key in others}
+    pairs = candidates(_without(rows, doubles), slices, config, settled)
+    comparisons = Comparisons(library)
+    near: list[Edge] = []
+    remembered = 0
     with task("compare volumes", len(pairs)) as work:
-        verify = partial(_verify, library)
-        # A process takes as long to start as a few pairs take to compare.
-        workers = 1 if len(pairs) < FEW_PAIRS else workers
-        for pair, agreement in map_unordered(verify, pairs, workers=workers, shared=[library]):
-            edge = _edge(pair, agreement, row_of, config)
-            edges += [edge] if edge else []
+        todo = []
+        for pair in pairs:
+            name = content_key(row_of[pair.volume_a], row_of[pair.volume_b], pair.shared)
+            found = comparisons.get(name)
+            if found is None:
+                todo.append((pair, name))
+                continue
+            remembered += 1
+            near += _edge(pair, found, row_of, twins, config)
             work.advance()
-    return sorted(edges, key=lambda edge: edge.volumes)
+        few = len(todo) < FEW_PAIRS and not isinstance(workers, str)
+        measured = map_unordered(
+            partial(_measure, library),
+            todo,
+            workers=INLINE if few else workers,
+            crashed=_gave_up,
+            shared=[library],
+        )
+        for pair, name, found in measured:
+            if found is not None:
+                comparisons.add(name, found)
+            near += _edge(pair, found, row_of, twins, config)
+            work.advance()
+    edges = {edge.volumes: edge for edge in (*same, *near)} | {edge.volumes: edge for edge in known}
+    _log.info("%d pairs compared, %d of them earlier", len(pairs), remembered)
+    return Duplicates([edges[pair] for pair in sorted(edges)], len(pairs), remembered)
 
 
-def _keys(rows: Sequence[CatalogRow]) -> list[str]:
-    return [str(row["volume_key"]) for row in rows]
+def _by_key(rows: Sequence[CatalogRow]) -> Mapping[str, CatalogRow]:
+    if hasattr(rows, "row"):
+        return _Rows(rows)
+    return {str(row["volume_key"]): row for row in rows}
 
 
-def _verify(library: Path, pair: Candidate) -> tuple[Candidate, Agreement | None]:
+class _Rows(dict[str, CatalogRow]):
+    """Rows read when they are asked for, and kept: only those of pairs ever are."""
+
+    def __init__(self, rows: Sequence[CatalogRow]) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def __missing__(self, key: str) -> CatalogRow:
+        row: CatalogRow = self._rows.row(key)  # type: ignore[attr-defined]
+        self[key] = row
+        return row
+
+
+def _twins(
+    rows: Sequence[CatalogRow], row_of: Mapping[str, CatalogRow], settled: Set[str]
+) -> dict[str, list[str]]:
+    """Return the volumes of equal voxels: the most trusted, a settled one first, and the others."""
+    first: dict[str, str] = {}
+    same: dict[str, list[str]] = defaultdict(list)
+    for key, digest in zip(column(rows, "volume_key"), column(rows, "voxel_digest"), strict=True):
+        if first.setdefault(digest, key) != key:
+            same[digest].append(key)
+    twins = {}
+    for digest, others in same.items():
+        ranked = sorted(
+            (first[digest], *others), key=lambda key: (key not in settled, trust_key(row_of[key]))
+        )
+        twins[ranked[0]] = ranked[1:]
+    return twins
+
+
+def _without(rows: Sequence[CatalogRow], doubles: Set[str]) -> Sequence[CatalogRow]:
+    if not doubles:
+        return rows
+    if hasattr(rows, "among"):
+        rest: Sequence[CatalogRow] = rows.among([k for k in rows.keys if k not in doubles])  # type: ignore[attr-defined]
+        return rest
+    return [row for row in rows if row["volume_key"] not in doubles]
+
+
+def _measure(library: Path, todo: tuple[Candidate, str]) -> tuple[Candidate, str, Agreement | None]:
+    pair, name = todo
     try:
-        a, b = (read_volume(library, key) for key in (pair.volume_a, pair.volume_b))
+        a, b = (_grid(library, key) for key in (pair.volume_a, pair.volume_b))
     except MedSSLError:  # a damaged file: prepare names it; here the two only stay together
-        return pair, None
-    return pair, compare(a, b)
+        return pair, name, None
+    return pair, name, agreement(a, b, pair.shared)
+
+
+def _gave_up(todo: tuple[Candidate, str]) -> tuple[Candidate, str, Agreement | None]:
+    """Return the result of a pair that killed its worker, most often for want of memory."""
+    return *todo, None
+
+
+def _grid(library: Path, key: str) -> Grid:
+    try:
+        stamp = volume_path(library, key).stat().st_mtime_ns
+    except OSError:
+        stamp = 0
+    return _grid_at(library, key, stamp)
+
+
+@lru_cache(maxsize=_GRIDS_AT_HAND)
+def _grid_at(library: Path, key: str, stamp: int) -> Grid:
+    """Return a volume as ``verification`` wants it; pairs are sorted, so that it is asked again."""
+    del stamp
+    return prepare(read_volume(library, key))
+
+
+def _said(
+    pair: Candidate, row_of: Mapping[str, CatalogRow], twins: Mapping[str, Sequence[str]]
+) -> Relation:
+    """Return what headers say of the two: the most cautious of what those of their twins say."""
+    sides = [
+        [row_of[key], *(row_of[twin] for twin in twins.get(key, ())[:_MOST_TWINS_ASKED])]
+        for key in (pair.volume_a, pair.volume_b)
+    ]
+    said = {relation(a, b) for a in sides[0] for b in sides[1]}
+    return min(said, key=_CAUTIOUS_FIRST.index)
 
 
 def _edge(
     pair: Candidate,
-    agreement: Agreement | None,
+    found: Agreement | None,
     row_of: Mapping[str, CatalogRow],
+    twins: Mapping[str, Sequence[str]],
     config: NearDuplicateConfig,
-) -> Edge | None:
-    if agreement is None:
-        unknown = float("nan")
-        return Edge(
-            **pair._asdict(),
-            kind="unreadable",
-            drops=False,
-            ncc_physical=unknown,
-            ncc_index=unknown,
-            score=unknown,
-            threshold=unknown,
+) -> Iterable[Edge]:
+    """Yield the edge that a comparison comes to, if it comes to one."""
+    a, b = row_of[pair.volume_a], row_of[pair.volume_b]
+    if found is None:
+        verdict: Verdict | None = Verdict("unreadable", False, UNKNOWN)
+        found = Agreement(score=UNKNOWN)
+    else:
+        verdict = judge(a, b, _said(pair, row_of, twins), found, config)
+    if verdict is not None:
+        yield Edge(
+            volume_a=pair.volume_a,
+            volume_b=pair.volume_b,
+            kind=verdict.kind,
+            drops=verdict.drops,
+            part=verdict.part,
+            bits_full=pair.bits_full,
+            bits_bbox=pair.bits_bbox,
+            shared_slices=pair.shared_count,
+            ncc_physical=found.ncc_physical,
+            ncc_index=found.ncc_index,
+            ncc_slices=found.ncc_slices,
+            motion_voxels=found.motion_voxels,
+            score=found.score,
+            threshold=verdict.threshold,
         )
-    verdict = judge(row_of[pair.volume_a], row_of[pair.volume_b], agreement, config)
-    if verdict is None:
-        return None
-    kind, drops, threshold = verdict
-    return Edge(
-        **pair._asdict(),
-        kind=kind,
-        drops=drops,
-        ncc_physical=agreement.ncc_physical,
-        ncc_index=agreement.ncc_index,
-        score=agreement.score,
-        threshold=threshold,
-    )

@@ -8,9 +8,12 @@ workers or edges.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from medssl.curation.edges import Edge
 from medssl.curation.rules.base import CatalogRow, shape_of, spacing_mm_of
 
 
@@ -33,6 +36,45 @@ def leaders(ranked: Sequence[str], copies: Iterable[tuple[str, str]]) -> dict[st
         if kept:
             representative[item] = min(kept, key=place.__getitem__)
     return representative
+
+
+def leaders_in_rounds(ranked: Sequence[str], copies: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return what ``leaders`` returns, found by rounds in which every item is looked at at once.
+
+    In each round an undecided item is kept where no better neighbour is undecided or kept, and
+    dropped where one is kept; a neighbour that was dropped says nothing. Rounds are few, as long
+    chains of ever better neighbours are rare, and within one nothing waits for anything: this is
+    the lexicographically first maximal independent set in parallel (G. Blelloch, J. Fineman and
+    J. Shun, Greedy sequential maximal independent set and matching are parallel on average, 2012).
+    """
+    place = {item: rank for rank, item in enumerate(ranked)}
+    pairs = [sorted((place[a], place[b])) for a, b in copies if a != b]
+    best, worse = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    kept, dropped = np.zeros((2, len(place)), dtype=bool)
+    undecided = ~(kept | dropped)
+    while undecided.any():
+        waits, falls = np.zeros((2, len(place)), dtype=bool)
+        waits[worse[undecided[best]]] = True
+        falls[worse[kept[best]]] = True
+        dropped |= undecided & falls
+        kept |= undecided & ~falls & ~waits
+        undecided = ~(kept | dropped)
+    leader = np.full(len(place), len(place), dtype=np.intp)
+    np.minimum.at(leader, worse[kept[best]], best[kept[best]])
+    return {ranked[item]: ranked[leader[item]] for item in np.flatnonzero(dropped).tolist()}
+
+
+def may_drop(edge: Edge, place: Mapping[str, int]) -> bool:
+    """Return whether one of an edge's volumes may be dropped for the other.
+
+    A part is dropped for the whole, never the whole for its part, however well that ranks.
+
+    Args:
+        edge: Two volumes that are alike.
+        place: The rank of every volume, 0 the best.
+    """
+    whole = next((key for key in edge.volumes if key != edge.part), "")
+    return edge.drops and (not edge.part or place[whole] < place[edge.part])
 
 
 def trust_key(row: CatalogRow) -> tuple[Any, ...]:

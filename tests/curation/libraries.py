@@ -83,6 +83,14 @@ def resampled(volume: Volume, factor: float) -> Volume:
     )
 
 
+def sliced(volume: Volume, start: int, stop: int) -> Volume:
+    """Some of the slices, where they lie in the body."""
+    affine = volume.affine_ras.copy()
+    affine[:3, 3] += volume.affine_ras[:3, 2] * start
+    array = np.ascontiguousarray(volume.array_IJK[:, :, start:stop])
+    return replace(volume, array_IJK=array, affine_ras=affine)
+
+
 def altered(volume: Volume, array: np.ndarray) -> Volume:
     """The same grid with other intensities."""
     return replace(volume, array_IJK=np.rint(array).astype(np.int16))

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from medssl.curation.edges import NearDuplicateConfig, comparable, identical_volumes, judge
+from medssl.curation.edges import DEMOTES, KINDS, NearDuplicateConfig, identical_volumes, judge
 from medssl.curation.verification import Agreement
 
 CONFIG = NearDuplicateConfig()
@@ -26,53 +26,60 @@ def thick(key="b", **changes):
     return row(key, spacing_k_mm=4.0, shape_k=25, **changes)
 
 
-ONE = {"patient_key": "p"}
-ONE_STUDY = {"patient_key": "p", "study_key": "s", "source_format": "dicom"}
+def coarse(key="b", **changes):
+    return row(
+        key, **dict.fromkeys(("spacing_i_mm", "spacing_j_mm", "spacing_k_mm"), 3.0), **changes
+    )
+
+
+def agreed(score, motion=0.01, **shares):
+    return Agreement(score=score, motion_voxels=motion, **shares)
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "score", "kind", "drops"),
+    ("said", "b", "agreement", "kind", "drops"),
     [
-        (row("a"), row("b"), 0.98, "re_reconstruction", True),
-        (row("a"), thick("b"), 0.98, "resampled", True),
-        (row("a"), row("b"), 0.96, "ambiguous", False),
-        (row("a"), thick("b"), 0.81, "ambiguous", False),
-        (row("a", **ONE), thick("b", **ONE), 0.995, "resampled", True),
-        (row("a", **ONE), thick("b", **ONE), 0.98, "same_patient", False),
-        (row("a", **ONE), row("b", **ONE), 0.999, "same_patient", False),
-        (row("a", **ONE_STUDY), thick("b", **ONE_STUDY), 0.995, "resampled", True),
-        (
-            row("a", **ONE_STUDY),
-            thick("b", **ONE_STUDY | {"study_key": "next year"}),
-            0.999,
-            "same_patient",
-            False,
-        ),
-        (row("a", patient_key=""), row("b", patient_key=""), 0.98, "re_reconstruction", True),
+        ("strangers", row("b"), agreed(0.99), "re_reconstruction", True),
+        ("strangers", thick(), agreed(0.99), "re_reconstruction", True),
+        ("strangers", coarse(), agreed(0.99), "resampled", True),
+        ("strangers", row("b"), agreed(0.97), "ambiguous", False),
+        ("strangers", row("b"), agreed(0.99, motion=0.2), "ambiguous", False),
+        ("strangers", row("b"), agreed(0.99, motion=float("nan")), "ambiguous", False),
+        ("one_patient", coarse(), agreed(0.995), "resampled", True),
+        ("one_patient", coarse(), agreed(0.985), "same_patient", False),
+        ("one_patient", row("b"), agreed(0.999, motion=0.1), "same_patient", False),
+        ("same_acquisition", coarse(), agreed(0.92, motion=0.3), "re_reconstruction", True),
+        ("same_acquisition", row("b"), agreed(0.85), "same_patient", False),
+        ("other_study", coarse(), agreed(1.0, motion=0.0), "same_patient", False),
+        ("other_acquisition", row("b"), agreed(1.0, motion=0.0), "same_patient", False),
+        ("strangers", row("b"), agreed(1.0, share_a=0.8, share_b=0.8), "overlap", False),
     ],
 )
-def test_what_drops_and_what_only_shares_a_split(a, b, score, kind, drops):
-    for first, second in ((a, b), (b, a)):
-        found = judge(first, second, Agreement(score, float("nan")), CONFIG)
-        assert found is not None
-        assert found[:2] == (kind, drops)
-        assert found[2] == (0.99 if a["patient_key"] == b["patient_key"] == "p" else 0.97)
+def test_what_drops_and_what_only_shares_a_split(said, b, agreement, kind, drops):
+    found = judge(row("a"), b, said, agreement, CONFIG)
+    assert found is not None
+    assert (found.kind, found.drops, found.part) == (kind, drops, "")
+
+
+def test_a_part_is_named_whichever_comes_first():
+    whole, part = row("a"), row("b", shape_k=30)
+    found = judge(whole, part, "strangers", agreed(1.0, share_a=0.6), CONFIG)
+    assert (found.kind, found.drops, found.part) == ("subset", True, "b")
+    found = judge(part, whole, "strangers", agreed(1.0, share_b=0.6), CONFIG)
+    assert (found.kind, found.part) == ("subset", "b")
+
+
+def test_a_finer_zoom_is_another_view_and_no_copy():
+    zoom = row("b", spacing_i_mm=1.0, spacing_j_mm=1.0)
+    found = judge(row("a"), zoom, "strangers", agreed(0.99, share_a=0.5), CONFIG)
+    assert (found.kind, found.part) == ("re_reconstruction", "b")
+    assert found.kind in DEMOTES
 
 
 def test_strangers_have_no_edge():
-    assert judge(row("a"), row("b"), Agreement(0.79, float("nan")), CONFIG) is None
-    assert judge(row("a"), row("b"), Agreement(float("nan"), float("nan")), CONFIG) is None
-
-
-def test_the_better_of_the_two_spaces_counts():
-    assert Agreement(float("nan"), 0.9).score == 0.9
-    assert Agreement(0.95, 0.9).score == 0.95
-
-
-def test_only_like_modalities_are_compared():
-    assert comparable(row("a"), row("b"))
-    assert comparable(row("a"), row("b", modality="unknown"))
-    assert not comparable(row("a"), row("b", modality="CT"))
+    assert judge(row("a"), row("b"), "strangers", agreed(0.79), CONFIG) is None
+    assert judge(row("a"), row("b"), "strangers", Agreement(), CONFIG) is None
+    assert judge(row("a"), row("b"), "strangers", agreed(float("nan")), CONFIG) is None
 
 
 def test_equal_voxels_are_joined_to_the_best_and_named_by_their_file():
@@ -86,6 +93,12 @@ def test_equal_voxels_are_joined_to_the_best_and_named_by_their_file():
     assert found == [("a", "c", "identical", True), ("b", "c", "re_export", True)]
 
 
+def test_every_kind_is_explained():
+    assert set(KINDS) >= DEMOTES
+
+
 def test_thresholds_out_of_order_are_refused():
     with pytest.raises(ValidationError, match="link_ncc <= copy_ncc <= same_patient_ncc"):
         NearDuplicateConfig(copy_ncc=0.7)
+    with pytest.raises(ValidationError, match="link_ncc <= same_acquisition_ncc"):
+        NearDuplicateConfig(same_acquisition_ncc=0.7)

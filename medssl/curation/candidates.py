@@ -1,0 +1,130 @@
+"""Which pairs of volumes are worth a look at their voxels, and for which reason.
+
+Three questions, each of which finds copies that the others miss: close signatures of whole
+volumes (another kernel, thickness, spacing, window), slices in common (parts and overlaps), and
+what headers say (a zoom of one acquisition, which looks like nothing else). Whether a pair is asked
+for depends on that pair alone, so that a day's newcomers against an archive give the pairs that a
+run over all of it would give.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from medssl.curation.acquisitions import FACTS, box_mm, relation
+from medssl.curation.containment import shared_slices
+from medssl.curation.edges import NearDuplicateConfig
+from medssl.curation.neighbours import as_words, distances, pairs_within
+from medssl.curation.rules.base import CatalogRow
+from medssl.curation.verification import Shared
+
+_A_PART: Final = 0.8
+"""Share of the larger box below which a box inside it is a part; larger ones have close
+signatures."""
+
+
+class Candidate(NamedTuple):
+    """Two volumes to compare; ``volume_a`` comes first in the alphabet."""
+
+    volume_a: str
+    volume_b: str
+    bits_full: int
+    bits_bbox: int
+    shared: Shared | None = None
+    shared_count: int = 0
+
+
+def candidates(
+    rows: Sequence[CatalogRow],
+    slices: Path | pa.Table | None,
+    config: NearDuplicateConfig,
+    settled: Set[str] = frozenset(),
+) -> list[Candidate]:
+    """Return the pairs to compare, sorted.
+
+    Args:
+        rows: Rows of the catalog, sorted by ``volume_key``.
+        slices: The table of slices, where there is one.
+        config: How close is close.
+        settled: Volumes that are not compared with each other.
+    """
+    keys = [str(key) for key in column(rows, "volume_key")]
+    place_of = {key: place for place, key in enumerate(keys)}
+    is_new = np.array([key not in settled for key in keys], dtype=bool)
+    words = [as_words(column(rows, name)) for name in ("dct_full", "dct_bbox")]
+    close = {
+        pair
+        for words_NW in words
+        for pair in _pairs(pairs_within(words_NW, config.max_bits, is_new if settled else None))
+    }
+    close |= {(place_of[a], place_of[b]) for a, b in _said_by_headers(rows, keys, is_new)}
+    parts = shared_slices(slices, keys, config.shared_slices, settled) if slices is not None else []
+    in_common = {(place_of[part.volume_a], place_of[part.volume_b]): part for part in parts}
+    ordered = sorted(close | in_common.keys())
+    modality = [str(word or "").upper() for word in column(rows, "modality")]
+    ordered = [pair for pair in ordered if _comparable(*(modality[place] for place in pair))]
+    first, second = (np.array([pair[k] for pair in ordered], dtype=np.intp) for k in (0, 1))
+    bits = zip(*(distances(words_NW, first, second).tolist() for words_NW in words), strict=True)
+    found = []
+    for (a, b), (full, bbox) in zip(ordered, bits, strict=True):
+        part = in_common.get((a, b))
+        shared = Shared(part.axis, part.offset) if part else None
+        count = part.slices if part else 0
+        found.append(Candidate(keys[a], keys[b], full, bbox, shared, count))
+    return found
+
+
+def column(rows: Sequence[CatalogRow], name: str) -> Sequence[Any]:
+    """Return one column of the rows, at once where they can give it at once."""
+    whole = getattr(rows, "column", None)
+    values: Sequence[Any] = whole(name).to_pylist() if whole else [row[name] for row in rows]
+    return values
+
+
+def _pairs(found: Any) -> Iterator[tuple[int, int]]:
+    return zip(found.first.tolist(), found.second.tolist(), strict=True)
+
+
+def _comparable(a: str, b: str) -> bool:
+    """Return whether the modalities allow that two volumes are one scan."""
+    return a == b or "UNKNOWN" in (a, b)
+
+
+def _said_by_headers(
+    rows: Sequence[CatalogRow], keys: Sequence[str], is_new: np.ndarray
+) -> Iterator[tuple[str, str]]:
+    """Yield pairs of one acquisition, and pairs of a patient of which one holds the other."""
+    by_patient: dict[str, list[int]] = defaultdict(list)
+    for place, patient in enumerate(column(rows, "patient_key")):
+        if patient:
+            by_patient[patient].append(place)
+    for places in by_patient.values():
+        if len(places) == 1 or not is_new[places].any():
+            continue
+        facts = [_facts(rows[place]) for place in places]
+        boxes = [box_mm(row) for row in facts]
+        for i, one in enumerate(facts):
+            for j in range(i + 1, len(facts)):
+                if not (is_new[places[i]] or is_new[places[j]]):
+                    continue
+                said = relation(one, facts[j])
+                part = said == "one_patient" and _is_part(boxes[i], boxes[j])
+                if said == "same_acquisition" or part:
+                    yield keys[places[i]], keys[places[j]]
+
+
+def _facts(row: CatalogRow) -> Mapping[str, Any]:
+    return {name: row.get(name) for name in FACTS}
+
+
+def _is_part(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Return whether one of two boxes lies in the other and is a good deal smaller."""
+    small, large = sorted((one, other), key=lambda box: float(np.prod(box[1] - box[0])))
+    slack = 0.02 * (large[1] - large[0])
+    inside = (small[0] >= large[0] - slack).all() and (small[1] <= large[1] + slack).all()
+    share = np.prod(small[1] - small[0]) / np.prod(large[1] - large[0])
+    return bool(inside and share < _A_PART)
