@@ -78,7 +78,7 @@ def show(request: LeakageRequest, out: Path | None) -> int:
 def _told(tie: Shared) -> str:
     compared = tie.score is not None and tie.score == tie.score and tie.score < 1
     score = f", correlation {tie.score:.3f}" if compared else ""
-    return f"{tie.in_b}: {tie.meaning} as {tie.in_a} ({tie.kind}{score})"
+    return f"{tie.in_b} and {tie.in_a}: {tie.meaning} ({tie.kind}{score})"
 
 
 def _side(text: str, work: Path, request: LeakageRequest) -> tuple[Side, dict[str, int]]:

@@ -1,5 +1,6 @@
 """Stage: a library to a selection of it: rules, copies, splits, a report. No voxel is copied."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,11 +16,13 @@ from medssl.curation import ledger, release, review
 from medssl.curation import selection as tables
 from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.decisions import Decisions, Exclusion, kept_rows, summarise
+from medssl.curation.diversify import surplus_volumes
+from medssl.curation.diversity.base import Diversity
 from medssl.curation.duplicates import find_duplicates
-from medssl.curation.edges import Edge, NearDuplicateConfig
+from medssl.curation.edges import NearDuplicateConfig
 from medssl.curation.gates import DEFAULT_RULES, RULES
 from medssl.curation.report import write_report
-from medssl.curation.representatives import represent, superseding
+from medssl.curation.representatives import RELEASED, represent, superseding
 from medssl.curation.rules.base import Rule
 from medssl.curation.sampling_table import FILE as SAMPLING
 from medssl.curation.sampling_table import write_sampling_table
@@ -27,13 +30,16 @@ from medssl.curation.splits import SplitConfig, draw_splits
 from medssl.curation.strategies.base import Strategy
 from medssl.errors import InputError
 from medssl.library.catalog import catalog_digest
+from medssl.library.slices import FILE as SLICES
 from medssl.runs.digest import digest_file, digest_json
 from medssl.runs.manifest import Manifest
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers
 
-STRATEGIES = "medssl.curation.strategies"
+_log = logging.getLogger(__name__)
+
+STRATEGIES, DIVERSITY = "medssl.curation.strategies", "medssl.curation.diversity"
 
 LOOK_AT = {
     "report": "report.html",
@@ -63,6 +69,11 @@ class CurateConfig(Config):
     """Applied in this order; the first that objects gives the reason code."""
     near_duplicate: NearDuplicateConfig = NearDuplicateConfig()
     """When two volumes count as copies of one scan."""
+    diversity: Annotated[SerializeAsAny[Diversity.Config], choice(DIVERSITY)] | None = None
+    """What thins out scans of which there are many alike, copies being gone; null: nothing does."""
+    embeddings: Path | None = None
+    """Parquet file of `volume_key` and `embedding` for `diversity` and the report's map; null:
+    signatures serve."""
     splits: SplitConfig = SplitConfig()
     """How the kept volumes are divided."""
     slices: Annotated[SerializeAsAny[Strategy.Config], choice(STRATEGIES)] | None = None
@@ -104,6 +115,8 @@ def curate(config: CurateConfig, *, overwrite: bool = False) -> StageResult:
     if config.review is not None:
         review.read_reviews(config.review, rows)  # mistakes are told before any folder is touched
         inputs["review"] = digest_file(config.review)
+    if config.embeddings is not None and config.embeddings.is_file():
+        inputs["embeddings"] = digest_file(config.embeddings)
     if config.based_on is not None:
         inputs["based_on"] = release.release_digest(config.library, config.based_on)
     if overwrite:
@@ -131,6 +144,7 @@ def decide(
     reason = "consent was withdrawn"
     decisions.excluded |= dict.fromkeys(withdrawn, Exclusion("withdrawn", reason, "withdrawal"))
     find_copies(config, decisions, base, reviews)
+    thin_out(config, decisions)
     draw_splits(config.splits, decisions, base.split)
     return decisions
 
@@ -157,12 +171,47 @@ def find_copies(
 ) -> None:
     """Drop copies, and say of every volume which others it belongs to."""
     rows = decisions.rows.among(decisions.kept)
-    found = find_duplicates(rows, None, config.library, config.near_duplicate, config.workers).edges
-    known = [edge for edge in base.edges if rows.place_of.keys() >= set(edge.volumes)]
-    decisions.edges = review.judge_edges(reviews, decisions, _merged(known, found))
+    here = rows.place_of.keys()
+    slices = config.library / SLICES
+    found = find_duplicates(
+        rows,
+        slices if slices.is_file() else None,
+        config.library,
+        config.near_duplicate,
+        config.workers,
+        settled=base.settled & here,
+        known=[edge for edge in base.edges if here >= set(edge.volumes)],
+    )
+    decisions.edges = review.judge_edges(reviews, decisions, found.edges)
     untouchable = {key for key, judgement in reviews.volumes.items() if judgement == "keep"}
     decisions.representative = represent(rows, decisions.edges, base.standing, untouchable)
     decisions.supersedes = superseding(rows, decisions.representative, base.standing)
+
+
+def thin_out(config: CurateConfig, decisions: Decisions) -> None:
+    """Leave out what is surplus beside what is kept; nothing that a release keeps."""
+    if config.diversity is None:
+        return
+    rows = decisions.rows.among(decisions.kept)
+    surplus = {
+        key: Exclusion(
+            "surplus",
+            "many are alike, and enough of them are kept",
+            "diversity",
+            version=config.diversity.name,
+            representative=found.representative,
+            metric="cosine of embeddings",
+            score=found.cosine,
+        )
+        for key, found in surplus_volumes(config.diversity, rows, config.embeddings).items()
+        if decisions.standing.get(key) != RELEASED and key not in decisions.judged
+    }
+    for key, shown_by in list(decisions.representative.items()):
+        if shown_by in surplus:  # its copies go with it
+            reason = "a copy of a volume that is surplus"
+            surplus[key] = surplus[shown_by]._replace(reason_code="copy_of_surplus", reason=reason)
+            del decisions.representative[key]
+    decisions.excluded |= surplus
 
 
 def _base(config: CurateConfig, rows: CatalogRows) -> release.Base:
@@ -170,12 +219,6 @@ def _base(config: CurateConfig, rows: CatalogRows) -> release.Base:
         return release.Base({}, frozenset(), {}, {}, [], 0)
     judged_by = config.near_duplicate.model_dump(mode="json")
     return release.read_base(config.library, config.based_on, rows, judged_by)
-
-
-def _merged(known: Iterable[Edge], found: Iterable[Edge]) -> list[Edge]:
-    """Return the edges of both; what was judged in a release stands."""
-    by_pair = {edge.volumes: edge for edge in found} | {edge.volumes: edge for edge in known}
-    return sorted(by_pair.values(), key=lambda edge: edge.volumes)
 
 
 def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageResult:
@@ -196,8 +239,18 @@ def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageR
     open_pairs = review.borderline(decisions.edges, decisions.judged, BORDERLINE)
     review.write_borderline(run.folder / review.FILE, open_pairs)
     page = run.folder / "report.html"
-    write_report(page, config.library, decisions, proofs, open_pairs, config.pictures)
+    large = write_report(
+        page, config.library, decisions, proofs, open_pairs, config.pictures, config.embeddings
+    )
     summary, look_at = summarise(decisions, reasons), dict(LOOK_AT)
+    if large:
+        summary["large_groups"] = len(large)
+        _log.warning(
+            "%d group(s) of many patients stay together, the largest with %d patients: the report "
+            "says which pairs join them",
+            len(large),
+            max(group["patients"] for group in large),
+        )
     outputs = {
         "selection": tables.digest_of_kept(run.folder),
         "ledger": root.hexdigest(),

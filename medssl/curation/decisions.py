@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from medssl.curation.catalog_rows import CatalogRows
-from medssl.curation.edges import Edge
+from medssl.curation.edges import DEMOTES, Edge
 from medssl.curation.representatives import EQUAL_VOXELS
 from medssl.curation.selection import KEPT_COLUMNS
 from medssl.runs.manifest import Summary
@@ -15,9 +15,6 @@ SPLITS = ("train", "val", "test")
 
 Decision = Literal["keep", "drop", "demote", "exclude", "review"]
 """Kept; a copy of a kept volume; another view of one; not wanted; left out until a person looks."""
-
-DEMOTES = frozenset(("re_reconstruction",))
-"""Kinds of edges whose lesser volume is no copy but another view, and stays available as one."""
 
 
 class Exclusion(NamedTuple):
@@ -29,6 +26,11 @@ class Exclusion(NamedTuple):
     version: str = ""
     """Of the rule."""
     decision: Decision = "exclude"
+    representative: str = ""
+    """A kept volume that comes closest, where one was looked for."""
+    metric: str = ""
+    score: float | None = None
+    """How close it comes."""
 
 
 @dataclass

@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medssl.curation import ledger, sampling_table
-from medssl.curation.decisions import DEMOTES
-from medssl.curation.edges import KINDS
+from medssl.curation.edges import DEMOTES, KINDS
 from medssl.curation.release import EDGES
 from medssl.curation.selection import finished_folder
 from medssl.errors import InputError, MedSSLError
@@ -217,7 +216,9 @@ def _compared(edge: Row) -> str:
     else:
         measured = (
             f"correlation {score:.3f}, a copy from {threshold:.3f}; "
+            f"moved by {edge['motion_voxels']:.2f} voxels; "
             f"signatures differ in {edge['bits_full']} and {edge['bits_bbox']} of 256 bits"
+            + (f"; {edge['shared_slices']} slices in common" if edge["shared_slices"] else "")
         )
     so = "they only share a split"
     if edge["drops"]:

@@ -6,17 +6,20 @@ scan. What is only alike is told apart from what leaks.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
 
 from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.duplicates import find_duplicates
 from medssl.curation.edges import KINDS, Edge, NearDuplicateConfig
 from medssl.errors import InputError
+from medssl.library import slices
 from medssl.library.catalog import read_catalog_table
 from medssl.library.identity import identity_path
 from medssl.library.volumes import SUFFIX, volume_path
@@ -86,7 +89,9 @@ def shared_between(
     """
     tables = [_marked(side, mark, workspace) for side, mark in zip((a, b), _MARKS, strict=True)]
     rows = CatalogRows(pa.concat_tables(tables, promote_options="default"))
-    edges = find_duplicates(rows, None, workspace, config, workers).edges
+    seen = frozenset(key for key in rows.keys if key.startswith(_MARKS[0]))
+    joint = _join_slices((a, b), workspace)
+    edges = find_duplicates(rows, joint, workspace, config, workers, settled=seen).edges
     found: dict[tuple[str, str], Shared] = {}
     for tie in [*_ties(rows, edges), *(_one_patient(rows) if _one_key(a, b) else ())]:
         key_a, key_b = tie.in_a[1:], tie.in_b[1:]
@@ -117,6 +122,26 @@ def _marked(side: Side, mark: str, workspace: Path) -> pa.Table:
     place = table.schema.get_field_index("volume_key")
     marked = pa.array([mark + key for key in keys], pa.string())
     return table.set_column(place, "volume_key", marked).replace_schema_metadata(None)
+
+
+def _join_slices(sides: Sequence[Side], workspace: Path) -> Path | None:
+    """Write the tables of slices of both sides as one, with marked keys; a part at a time."""
+    paths = [side.library / slices.FILE for side in sides]
+    if not all(path.is_file() for path in paths):
+        return None
+    joint = workspace / slices.FILE
+    schema = pq.read_schema(paths[0])
+    with pq.ParquetWriter(joint, schema) as file:
+        for mark, side, path in zip(_MARKS, sides, paths, strict=True):
+            for batch in pq.ParquetFile(path).iter_batches():
+                table = pa.Table.from_batches([batch]).cast(schema)
+                if side.keys is not None:
+                    wanted = pa.array(sorted(side.keys), pa.string())
+                    table = table.filter(pa.compute.is_in(table["volume_key"], wanted))
+                marked = pa.compute.binary_join_element_wise(mark, table["volume_key"], "")
+                place = schema.get_field_index("volume_key")
+                file.write_table(table.set_column(place, "volume_key", marked))
+    return joint
 
 
 def _ties(rows: CatalogRows, edges: list[Edge]) -> Iterator[Shared]:

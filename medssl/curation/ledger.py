@@ -20,7 +20,7 @@ from medssl.curation.decisions import Decisions, equal_voxels
 from medssl.curation.edges import KINDS, Edge
 from medssl.curation.leaders import rank_key
 from medssl.errors import InputError
-from medssl.library.fingerprints import dct256, slice_digest, voxel_digest
+from medssl.library.fingerprints import perceptual, slice_digest, voxel_digest
 
 FILE = "ledger.parquet"
 
@@ -60,7 +60,7 @@ RUN: Final[Mapping[str, pa.DataType]] = {
 }
 LEDGER_COLUMNS: Final = {**GROUNDS, **RUN}
 
-SIGNATURE_SPEC: Final = f"{voxel_digest.SPEC} {slice_digest.SPEC} {dct256.SPEC}"
+SIGNATURE_SPEC: Final = f"{voxel_digest.SPEC} {slice_digest.SPEC} {perceptual.SPEC}"
 NCC = "band-passed normalised cross-correlation"
 
 
@@ -107,9 +107,15 @@ def ledger_rows(
 def _grounds(decisions: Decisions, key: str, proof: Edge | None, *, leads: bool) -> dict[str, Any]:
     said = {"representative": "", "edge_type": "", "metric": "", "score": None, "threshold": None}
     if key in decisions.excluded:
-        code, reason, stage, version, _ = decisions.excluded[key]
-        return {"stage": stage, "reason_code": code, "reason": reason, **said} | {
-            "rule_version": version
+        out = decisions.excluded[key]
+        return said | {
+            "stage": out.stage,
+            "reason_code": out.reason_code,
+            "reason": out.reason,
+            "representative": out.representative,
+            "metric": out.metric,
+            "score": out.score,
+            "rule_version": out.version,
         }
     if key not in decisions.representative:
         code = "stands_for_others" if leads else "no_copy_found"

@@ -115,7 +115,8 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
             hint="use the same settings, or leave out based_on and start anew",
         )
     columns = ("item", "decision", "stage", "reason_code", "reason", "representative", "split")
-    ledger = read_ledger(folder, (*columns, "rule_version", "voxel_digest"))
+    more = ("metric", "score", "rule_version", "voxel_digest")
+    ledger = read_ledger(folder, (*columns, *more))
     digests = dict(zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True))
     standing: dict[str, int] = {}
     exclusions: dict[str, Exclusion] = {}
@@ -131,7 +132,14 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
             standing[key] = RELEASED if decision == "keep" else KNOWN
             if decision in {"exclude", "review"}:
                 exclusions[key] = Exclusion(
-                    row["reason_code"], row["reason"], row["stage"], row["rule_version"], decision
+                    row["reason_code"],
+                    row["reason"],
+                    row["stage"],
+                    row["rule_version"],
+                    decision,
+                    row["representative"],
+                    row["metric"],
+                    row["score"],
                 )
             elif decision != "keep":
                 stands_for[key] = row["representative"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medssl.curation.charts import COLOURS, bits_of, decision_map, distributions
 from medssl.curation.decisions import SPLITS, Decisions, equal_voxels
+from medssl.curation.diversify import embeddings_of
 from medssl.curation.edges import KINDS, Edge
 from medssl.curation.review import OF_A_PAIR
 from medssl.errors import MedSSLError
@@ -43,8 +44,11 @@ def write_report(
     proofs: Mapping[str, Edge],
     borderline: Sequence[Edge],
     pictures: int,
-) -> None:
-    """Write the page, pictures included; it names volumes and patients by their pseudonyms only.
+    embeddings: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Write the page, pictures included, and return the groups that are too large to be trusted.
+
+    It names volumes and patients by their pseudonyms only.
 
     Args:
         path: The HTML file.
@@ -53,7 +57,9 @@ def write_report(
         proofs: Of what is dropped or demoted, the edge that explains it.
         borderline: Pairs for a person to judge.
         pictures: How many kept volumes are shown at most, and as many of each kind of the others.
+        embeddings: What the map is made of; without it, of signatures.
     """
+    large = large_groups(decisions)
     fates = [decisions.fate(key, proofs.get(key)) for key in decisions.rows.keys]
     copies = sorted(decisions.representative)[:pictures]
     out = sorted(decisions.excluded)[:pictures]
@@ -66,8 +72,11 @@ def write_report(
         reasons=_reasons(decisions, proofs, fates),
         splits=SPLITS,
         table=list(_per_split(decisions)),
-        large_groups=large_groups(decisions),
-        charts=[_image(_distributions(decisions, fates)), _image(_map(decisions, fates))],
+        large_groups=large,
+        charts=[
+            _image(_distributions(decisions, fates)),
+            _image(_map(decisions, fates, embeddings)),
+        ],
         shown=_spread(decisions, pictures),
         copies=[_pair(decisions, key, proofs[key]) for key in copies],
         borderline=[_facts(decisions, edge) for edge in borderline],
@@ -79,6 +88,7 @@ def write_report(
         judged=decisions.judged,
         picture=lru_cache(maxsize=None)(partial(_picture, library)),
     )
+    return large
 
 
 def large_groups(decisions: Decisions) -> list[dict[str, Any]]:
@@ -166,11 +176,21 @@ def _distributions(decisions: Decisions, fates: Sequence[str]) -> str:
     return distributions(measures, np.array(fates) == "keep")
 
 
-def _map(decisions: Decisions, fates: Sequence[str]) -> str:
-    signatures = decisions.rows.column("dct_full")
-    step = max(1, -(-len(signatures) // MOST_ON_THE_MAP))
-    shown = signatures.take(np.arange(0, len(signatures), step)).to_pylist()
-    return decision_map(bits_of(shown), fates[::step], "signatures")
+def _map(decisions: Decisions, fates: Sequence[str], embeddings: Path | None) -> str:
+    """Draw all volumes by their signatures, or those that diversity was asked about by what it saw.
+
+    Only they need an embedding.
+    """
+    keys, fate_of = decisions.rows.keys, dict(zip(decisions.rows.keys, fates, strict=True))
+    if embeddings is not None:
+        thinned = {key for key, out in decisions.excluded.items() if out.reason_code == "surplus"}
+        keys = [key for key in keys if fate_of[key] == "keep" or key in thinned]
+    keys = keys[:: max(1, -(-len(keys) // MOST_ON_THE_MAP))]
+    told = [fate_of[key] for key in keys]
+    if embeddings is not None:
+        return decision_map(embeddings_of(embeddings, keys), told, "embeddings")
+    signatures = [decisions.rows.row(key)["dct_full"] for key in keys]
+    return decision_map(bits_of(signatures), told, "signatures")
 
 
 def _floats(decisions: Decisions, column: str) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.edges import Edge
-from medssl.curation.leaders import leaders, rank_key, trust_key
+from medssl.curation.leaders import leaders, may_drop, rank_key, trust_key
 from medssl.curation.rules.base import CatalogRow
 
 RELEASED, KNOWN, NEW = 0, 1, 2
@@ -34,25 +34,27 @@ def represent(
         untouchable: Volumes that a person wants kept, whatever they are copies of.
     """
     twin_of = _twins(rows, standing, untouchable)
-    near = [edge for edge in edges if edge.drops and edge.kind not in EQUAL_VOXELS]
-    touched = {key for edge in near for key in edge.volumes} - twin_of.keys()
-    ranked = sorted(touched, key=lambda key: (standing.get(key, NEW), rank_key(rows.row(key))))
-    place = {key: n for n, key in enumerate(ranked)}
-    pairs = [
-        edge.volumes
-        for edge in near
-        if all(key in place and key not in untouchable for key in edge.volumes)
-        and not _drops_the_whole(edge, place)
+    near = [
+        edge
+        for edge in edges
+        if edge.drops and edge.kind not in EQUAL_VOXELS and untouchable.isdisjoint(edge.volumes)
     ]
+    # What holds of a volume holds of its twins: they show the same.
+    one_of = {key: twin_of.get(key, key) for edge in near for key in edge.volumes}
+    ranked = sorted(
+        set(one_of.values()), key=lambda key: (standing.get(key, NEW), rank_key(rows.row(key)))
+    )
+    rank = {key: n for n, key in enumerate(ranked)}
+    place = {key: rank[one] for key, one in one_of.items()}
+    pairs = []
+    for edge in near:
+        a, b = (one_of[key] for key in edge.volumes)
+        promised = standing.get(a) == standing.get(b) == RELEASED
+        if may_drop(edge, place) and not promised:
+            pairs.append((a, b))
     near_of = leaders(ranked, pairs)
     # A twin of a dropped volume shows what that one's representative shows.
     return {key: near_of.get(twin, twin) for key, twin in twin_of.items()} | near_of
-
-
-def _drops_the_whole(edge: Edge, place: Mapping[str, int]) -> bool:
-    """Return whether the volume that would go is not a part of the other but all of it."""
-    part = getattr(edge, "part", "")
-    return bool(part) and part == min(edge.volumes, key=place.__getitem__)
 
 
 def superseding(

@@ -36,9 +36,13 @@ KEPT_COLUMNS: Final[Mapping[str, pa.DataType]] = {
 """``group_key`` names what had to stay together; ``alternates`` are the volumes that this one
 stands for, and ``views`` those of them that show the scan otherwise: natural second views of it."""
 
-_TYPES: Final = {bool: pa.bool_(), int: pa.int32(), float: pa.float64()}
+_NUMBERS: Final[Mapping[object, pa.DataType]] = {
+    bool: pa.bool_(),
+    int: pa.int32(),
+    float: pa.float64(),
+}
 EDGE_COLUMNS: Final[Mapping[str, pa.DataType]] = {
-    field.name: _TYPES.get(field.type, pa.string()) for field in fields(Edge)
+    field.name: _NUMBERS.get(field.type, pa.string()) for field in fields(Edge)
 }
 
 WITHDRAWN = "withdrawn.txt"

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from medssl.curation import curate as stage
 from medssl.curation.duplicates import Duplicates
-from medssl.curation.edges import Edge
+from medssl.curation.edges import Edge, Kind
 from medssl.library import catalog as library_catalog
 from medssl.library.catalog import COLUMNS, catalog_path
 from medssl.runs.environment import describe
@@ -96,7 +96,7 @@ def given_pairs(rows: Any, *_: Any, **__: Any) -> Duplicates:
         for a, b in (sorted((first, other)) for other in others)
     ]
     for n in np.flatnonzero(np.random.default_rng(1).random(len(keys) - 1) < _SHARE_OF_COPIES):
-        kind = "resampled" if n % 2 else "re_reconstruction"
+        kind: Kind = "resampled" if n % 2 else "re_reconstruction"
         edges.append(
             Edge(volume_a=keys[n], volume_b=keys[n + 1], kind=kind, drops=True, score=0.99,
                  threshold=0.97)

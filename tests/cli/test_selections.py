@@ -111,7 +111,7 @@ def test_a_leak_between_training_and_test_is_named(command, tmp_path):
     out = tmp_path / "found.json"
     answer = command("audit-leakage", f"{described}:training", f"{described}:test", "--out", out)
     assert answer.exit_code == 1, answer.output
-    assert "test case 2: the same voxels in another file as training case 2" in answer.output
+    assert "test case 2 and training case 2: the same voxels in another file" in answer.output
     assert "1 of B leak" in answer.output
     (found,) = json.loads(out.read_text())["shared"]
     assert found["leaks"]
@@ -135,7 +135,7 @@ def test_a_folder_against_a_selection(command, library, tmp_path):
     typed = (tmp_path / "files", "modalities={'*': CT}")
     answer = command("audit-leakage", f"{library}:main", *typed)
     assert answer.exit_code == 1, answer.output
-    assert "downloaded.nii.gz: the same" in answer.output
+    assert "downloaded.nii.gz and volume cccc: the same" in answer.output
     assert "not compared, of B: " in answer.output
     splits = [command("audit-leakage", f"{library}:main:{s}", *typed) for s in ("train", "val")]
     assert sorted(answer.exit_code for answer in splits) == [0, 1]
@@ -180,4 +180,4 @@ def test_real_hippocampi(command, tmp_path):
     (folder / "dataset.json").write_text(json.dumps(described))
     answer = command("audit-leakage", train, test)
     assert answer.exit_code == 1
-    assert "test case 41: the same file as training case 8" in answer.output
+    assert "test case 41 and training case 8: the same file" in answer.output
