@@ -105,6 +105,8 @@ def _stretched(plane: NDArray[Any]) -> Bytes:
     span = values.max() - low
     if span == 0:
         return np.zeros(plane.shape, np.uint8)
+    if exact and span < values.size:  # fewer values than pixels: divide each once
+        return np.take((np.arange(span + 1) * 255 // span).astype(np.uint8), values - low)
     stretched: Bytes = ((values - low) * 255 // span).astype(np.uint8)
     return stretched
 

@@ -59,7 +59,7 @@ def _taps(length: int, size: int) -> tuple[Any, ...]:
     )
 
 
-@njit("int32(uint8[::1], int32[::1])", cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _exact(row, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     total = int32(0)
     for x in range(len(weights)):

@@ -68,3 +68,10 @@ def test_min_max_is_rounded_down_and_survives_a_constant_plane(dtype):
 def test_the_widest_range_does_not_overflow():
     plane = np.array([[-32768, 32767], [0, -1]], np.int16)
     assert min_max_8_bit(plane[None]).tolist() == [[[0, 255], [127, 127]]]
+
+
+def test_images_that_cannot_be_written_to_are_hashed():
+    given = images((40, 40))
+    kept = given.copy()
+    kept.setflags(write=False)
+    assert dhash64(kept).tolist() == dhash64(given).tolist()
