@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from medssl.curation.acquisitions import FACTS, box_mm, relation
+from medssl.curation.acquisitions import FACTS, Corner, box_mm, relation
 from medssl.curation.containment import shared_slices
 from medssl.curation.edges import NearDuplicateConfig
-from medssl.curation.neighbours import as_words, distances, pairs_within
+from medssl.curation.neighbours import Words, as_words, distances, pairs_within
 from medssl.curation.rules.base import CatalogRow
 from medssl.curation.verification import Shared
 
@@ -61,6 +62,7 @@ def candidates(
         for words_NW in words
         for pair in _pairs(pairs_within(words_NW, config.max_bits, is_new if settled else None))
     }
+    close |= set(_through_a_window(rows, words, config.max_bits_window, is_new))
     close |= {(place_of[a], place_of[b]) for a, b in _said_by_headers(rows, keys, is_new)}
     parts = shared_slices(slices, keys, config.shared_slices, settled) if slices is not None else []
     in_common = {(place_of[part.volume_a], place_of[part.volume_b]): part for part in parts}
@@ -94,8 +96,29 @@ def _comparable(a: str, b: str) -> bool:
     return a == b or "UNKNOWN" in (a, b)
 
 
+def _through_a_window(
+    rows: Sequence[CatalogRow], words: Sequence[Words], max_bits: int, is_new: NDArray[np.bool_]
+) -> Iterator[tuple[int, int]]:
+    """Yield close pairs of which one is in Hounsfield units and the other one is not.
+
+    CT without them is rare, so that more bits may differ without many pairs to look at.
+    """
+    is_hu = np.array([word == "hu" for word in column(rows, "intensity")], dtype=bool)
+    is_ct = np.array(
+        [str(word or "").upper() in ("CT", "UNKNOWN") for word in column(rows, "modality")], bool
+    )
+    places = np.flatnonzero(is_ct)
+    if not (is_ct & ~is_hu).any():
+        return
+    for words_NW in words:
+        found = pairs_within(words_NW[places], max_bits, ~is_hu[places])
+        first, second = places[found.first], places[found.second]
+        wanted = (is_hu[first] != is_hu[second]) & (is_new[first] | is_new[second])
+        yield from zip(first[wanted].tolist(), second[wanted].tolist(), strict=True)
+
+
 def _said_by_headers(
-    rows: Sequence[CatalogRow], keys: Sequence[str], is_new: np.ndarray
+    rows: Sequence[CatalogRow], keys: Sequence[str], is_new: NDArray[np.bool_]
 ) -> Iterator[tuple[str, str]]:
     """Yield pairs of one acquisition, and pairs of a patient of which one holds the other."""
     by_patient: dict[str, list[int]] = defaultdict(list)
@@ -121,7 +144,7 @@ def _facts(row: CatalogRow) -> Mapping[str, Any]:
     return {name: row.get(name) for name in FACTS}
 
 
-def _is_part(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+def _is_part(one: tuple[Corner, Corner], other: tuple[Corner, Corner]) -> bool:
     """Return whether one of two boxes lies in the other and is a good deal smaller."""
     small, large = sorted((one, other), key=lambda box: float(np.prod(box[1] - box[0])))
     slack = 0.02 * (large[1] - large[0])

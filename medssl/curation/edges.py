@@ -52,6 +52,9 @@ class NearDuplicateConfig(Config):
 
     max_bits: Annotated[int, Field(ge=0, le=120)] = 48
     """Signatures that differ in more of their 256 bits are not compared further."""
+    max_bits_window: Annotated[int, Field(ge=0, le=120)] = 72
+    """The same where one of the two is in Hounsfield units and the other is not: a window that
+    clipped it changes its signature."""
     shared_slices: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of a volume's slices, less the empty ones, from which another one that has them too is
     compared with it."""
