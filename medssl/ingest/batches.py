@@ -1,8 +1,7 @@
 """Files to volumes, batch by batch: what lies here at once, what is fetched as room allows."""
 
-import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,15 +15,12 @@ from medssl.ingest.look import BIDS_PATIENT, NiftiLabels
 from medssl.ingest.scan import Scanner
 from medssl.ingest.state import State
 from medssl.io.deidentify import Pseudonymizer
-from medssl.io.sources.base import SourceError
 from medssl.io.sources.folder import FileRef
 from medssl.io.sources.staging import Delivery, Ledger, Staged, Staging
 from medssl.library.identity import identity_path
 from medssl.library.outcomes import FileOutcome
 from medssl.runs.progress import task
 from medssl.runs.workers import prepare_workers, threads_per_worker
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -75,32 +71,8 @@ class Filling:
             else:
                 todo.append(delivery)
         self.staging.sweep(keep=todo)
-        for batch in self._batches(todo):
+        for batch in self.staging.batches(todo, self.config.staging_gib, self.failed):
             self._take_in_parcels(batch)
-
-    def _batches(self, todo: Sequence[Delivery]) -> Iterator[list[Staged]]:
-        """Fetch parcels until the room is used up, and yield them."""
-        room_bytes = self.config.staging_gib * 2**30
-        batch: list[Staged] = []
-        with task("Fetching", len(todo)) as progress:
-            for delivery in todo:
-                held = sum(staged.bytes for staged in batch)
-                if batch and held + (delivery.parcel.bytes or 0) > room_bytes:
-                    yield batch
-                    batch = []
-                staged = self._fetch(delivery)
-                batch += [staged] if staged else []
-                progress.advance()
-        if batch:
-            yield batch
-
-    def _fetch(self, delivery: Delivery) -> Staged | None:
-        try:
-            return self.staging.fetch(delivery)
-        except SourceError as error:
-            self.failed.append(delivery)
-            _log.warning("A parcel could not be fetched: %s", error.problem)
-            return None
 
     def _take_in_parcels(self, batch: Sequence[Staged]) -> None:
         refs, refused = [], []
@@ -173,9 +145,9 @@ class Filling:
                 yield ref.stamped(self.pseudonymizer, self._settings)
             elif parcel in self._of_key:
                 parcels[parcel] = self._of_key[parcel]
-        for delivery in parcels.values():
-            staged = self._fetch(delivery)
-            if staged is not None:
-                self._recalled.append(delivery)
+        room_gib = self.config.staging_gib
+        for batch in self.staging.batches(list(parcels.values()), room_gib, self.failed):
+            for staged in batch:
+                self._recalled.append(staged.delivery)
                 wanted = [ref for ref in staged.refs if ref.file_key in keys]
                 yield from (ref.stamped(self.pseudonymizer, self._settings) for ref in wanted)

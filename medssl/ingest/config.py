@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from medssl.config.base import Config
 from medssl.ingest.convert import CONVERSION_VERSION, conversion_settings
 from medssl.io.limits import IrregularPolicy, Limits
-from medssl.io.sources.opening import SourceSettings
+from medssl.io.sources.opening import Source, SourceSettings
 from medssl.runs.digest import digest_json
 from medssl.runs.tracking import TrackingConfig
 from medssl.runs.workers import Workers
@@ -24,13 +24,6 @@ def _patient_pattern(pattern: str | None) -> str | None:
         if "patient" not in named:
             raise ValueError("needs a group named patient, such as (?P<patient>[a-z]+_p[0-9]+)_")
     return pattern
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
-
-
-Source = Annotated[str, BeforeValidator(_as_text)]
 
 
 class FollowConfig(Config):

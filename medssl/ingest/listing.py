@@ -1,7 +1,6 @@
 """What a run will read: the files of this machine, and the parcels of everything else."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +8,9 @@ from pathlib import Path
 
 from medssl.ingest.config import IngestConfig
 from medssl.io.deidentify import Pseudonymizer
-from medssl.io.sources.archive import ArchiveSource, is_archive, is_archive_name
 from medssl.io.sources.base import Listener, ParcelSource
 from medssl.io.sources.folder import FileRef, list_files
-from medssl.io.sources.opening import open_source
+from medssl.io.sources.opening import open_source, set_apart
 
 
 @dataclass(frozen=True)
@@ -70,18 +68,8 @@ def list_local(
     )
     if quiet_s is not None:
         refs = _at_rest(refs, quiet_s)
-    given = set(sources.paths)
-    plain: list[FileRef] = []
-    archives: dict[str, dict[str, Path]] = defaultdict(dict)
-    for ref in refs:
-        packed = is_archive_name(ref.name) or (ref.path in given and is_archive(ref.path))
-        if packed and not ref.matches(config.exclude):
-            archives[ref.label][ref.name] = ref.path
-        else:
-            plain.append(ref)
-    return plain, [
-        ArchiveSource(label, members, config.archive) for label, members in archives.items()
-    ]
+    plain, archives = set_apart(refs, sources.paths, config.archive, config.exclude)
+    return plain, [*archives]
 
 
 def _at_rest(refs: Sequence[FileRef], quiet_s: float) -> list[FileRef]:

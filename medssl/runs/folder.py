@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 _PARTIAL = ".partial-"
 
@@ -18,13 +19,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` to write; it takes ``path``'s name on success.
 
     The sibling keeps the suffix, so a writer that goes by it works. It may be a file or a
-    folder. On an exception it is removed and ``path`` stays as it was. A killed process leaves
-    a ``.partial-`` file, which the next writer of the same ``path`` replaces.
+    folder, and every writer has one of its own: of two at once the last wins, whole. On an
+    exception it is removed and ``path`` stays as it was. A killed process leaves a ``.partial-``
+    file, which ``sweep_partial`` removes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(_PARTIAL + path.name)
-    _remove(partial)
+    partial = path.with_name(f"{_PARTIAL}{uuid4().hex[:8]}-{path.name}")
     try:
         yield partial
         _flush_to_disk(partial)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,11 @@ def _module_of(function: Callable[..., object]) -> str:
 
 
 def _end_with_parent() -> None:
-    """Leave when the parent is killed: an orphan would wait for work forever."""
+    """Leave when the parent is killed, where an orphan would wait for work for ever.
+
+    And leave no core dump of a crash: it would hold what the worker read.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -42,6 +42,14 @@ def test_nothing_written_is_an_error_and_not_an_empty_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_two_writers_at_once_the_last_wins_whole(tmp_path):
+    with atomic_path(tmp_path / "a") as one, atomic_path(tmp_path / "a") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a").read_text() == "one"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_what_a_killed_writer_left_is_replaced_and_swept(tmp_path):
     (tmp_path / ".partial-a.txt").mkdir()
     write_text(tmp_path / "a.txt", "x")
