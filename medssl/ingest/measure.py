@@ -1,7 +1,7 @@
 """A volume into the library, and what its row says of its voxels, in one go."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,17 +33,19 @@ def store_measured(
 ) -> Measured:
     """Write ``volume`` as ``write_volume`` does, and measure it.
 
-    Hashing, packing and counting leave Python's lock, so that threads help; what is found does
-    not depend on their number.
+    Hashing, packing and counting leave Python's lock, so that threads help: this one packs, the
+    others measure. What is found does not depend on their number.
     """
     turned = to_closest_ras(volume)
     array, intensity = turned.array_IJK, turned.intensity
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
         digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
         numbers = pool.submit(statistics, array)
         signatures = pool.submit(perceptual, array, intensity, turned.slice_axis)
-        stored = pool.submit(  # last of those it waits for, so that one thread does them all
-            write_volume,
+        content = pool.submit(file_digest)
+        if threads == 1:
+            wait([digests, numbers, signatures, content])
+        stored = write_volume(
             library,
             volume_key,
             turned,
@@ -51,9 +53,8 @@ def store_measured(
             lambda: three_planes(turned, numbers.result()["p01"], numbers.result()["p99"]),
             signatures.result,
         )
-        content = pool.submit(file_digest)
     return Measured(
-        stored.result(),
+        stored,
         content.result(),
         digests.result().volume,
         signatures.result(),
