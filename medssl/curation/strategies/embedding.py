@@ -30,7 +30,7 @@ class Embedding(Leader):
         """Parquet file of embeddings; null for principal components of thumbnails."""
         components: Annotated[int, Field(gt=0)] = 32
         """Principal components kept, where there is no table."""
-        min_cosine: Annotated[float, Field(gt=-1, lt=1)] = 0.9
+        min_cosine: Annotated[float, Field(gt=-1, lt=1)] = 0.6
         """Slices whose embeddings have at least this cosine are alike."""
 
     config: Config

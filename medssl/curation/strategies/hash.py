@@ -12,7 +12,7 @@ from medssl.curation.strategies.base import Floats, Leader, Places
 Kind = Literal["dct256", "dhash64"]
 Order = Literal["anatomical", "lexicographic"]
 
-DEFAULT_BITS: Final[dict[Kind, int]] = {"dct256": 48, "dhash64": 6}
+DEFAULT_BITS: Final[dict[Kind, int]] = {"dct256": 72, "dhash64": 6}
 
 
 class Hash(Leader):
@@ -27,7 +27,7 @@ class Hash(Leader):
         kind: Kind = "dct256"
         """256 bits of a cosine transform, or the 64 bits of imagehash.dhash."""
         max_bits: Annotated[int, Field(ge=0)] | None = None
-        """Slices that differ in no more bits are alike; null for 48 of 256, and 6 of 64."""
+        """Slices that differ in no more bits are alike; null for 72 of 256, and 6 of 64."""
         order: Order = "anatomical"
         """Along the body, or as numbered files sort: 0, 1, 10, 100, 101, ..., 2, 20."""
 

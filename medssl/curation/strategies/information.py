@@ -29,7 +29,7 @@ class Information(Leader):
     """
 
     class Config(Leader.Config):
-        min_information: Annotated[float, Field(gt=0, lt=1)] = 0.4
+        min_information: Annotated[float, Field(gt=0, lt=1)] = 0.28
         """Slices that share at least this part of their information are alike."""
         min_entropy_bits: Annotated[float, Field(ge=0, le=BITS)] = 0.5
         """Slices of less entropy show nothing; of 6 bits at most."""

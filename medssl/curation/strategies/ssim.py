@@ -33,7 +33,7 @@ class Ssim(Leader):
     """
 
     class Config(Leader.Config):
-        min_ssim: Annotated[float, Field(gt=0, lt=1)] = 0.7
+        min_ssim: Annotated[float, Field(gt=0, lt=1)] = 0.6
         """Slices of at least this similarity are alike."""
 
     config: Config
