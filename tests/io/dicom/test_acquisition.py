@@ -58,6 +58,8 @@ def test_numbers_out_of_range_are_not_stated():
     assert facts(KVP="120").kvp == 120
     assert facts(KVP="1200000").kvp is None
     assert facts(KVP="").kvp is None
+    assert facts(SpacingBetweenSlices="2.5").stated_step_mm == 2.5
+    assert facts(SpacingBetweenSlices="-2.5").stated_step_mm is None  # of nuclear medicine
     assert facts(MagneticFieldStrength="1.5").field_strength_t == 1.5
     assert facts(MagneticFieldStrength="15000").field_strength_t == 1.5  # some write gauss
     assert facts(EchoTime="0").echo_time_ms == 0
