@@ -155,23 +155,21 @@ def apply_rules(rules: Sequence[Rule.Config], decisions: Decisions) -> None:
     What a released selection has decided about stands, whatever the rules are now.
     """
     built = [(config.name, config.build()) for config in rules]
-    for row in decisions.rows.dicts():
-        key = row["volume_key"]
-        if key in decisions.standing:
-            continue
+    new = [key for key in decisions.rows.keys if key not in decisions.standing]
+    for row in decisions.rows.among(new).dicts():
         found = [(name, rule, problem) for name, rule in built if (problem := rule.problem(row))]
         if found:
             (code, rule, _), *_ = found
             reason = "; ".join(problem for *_, problem in found)
-            decisions.excluded[key] = Exclusion(code, reason, version=rule.VERSION)
+            decisions.excluded[row["volume_key"]] = Exclusion(code, reason, version=rule.VERSION)
 
 
 def find_copies(
     config: CurateConfig, decisions: Decisions, base: release.Base, reviews: review.Reviews
 ) -> None:
     """Drop copies, and say of every volume which others it belongs to."""
-    rows = decisions.rows.among(decisions.kept)
-    here = rows.place_of.keys()
+    here = frozenset(decisions.kept)
+    rows = decisions.rows.among(here)
     slices = config.library / SLICES
     found = find_duplicates(
         rows,

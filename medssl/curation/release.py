@@ -5,6 +5,7 @@ it keeps every volume that it keeps, in the same split, however good the newcome
 exception is consent withdrawn.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
     columns = ("item", "decision", "stage", "reason_code", "reason", "representative", "split")
     more = ("metric", "score", "rule_version", "voxel_digest")
     ledger = read_ledger(folder, (*columns, *more))
-    digests = dict(zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True))
+    digests, place_of = rows.column("voxel_digest"), rows.place_of
     standing: dict[str, int] = {}
     exclusions: dict[str, Exclusion] = {}
     split: dict[str, str] = {}
@@ -125,10 +126,11 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
     gone = 0
     for batch in ledger.to_batches(max_chunksize=32_768):
         for row in batch.to_pylist():
-            key, decision = row["item"], row["decision"]
-            if digests.get(key) != row["voxel_digest"]:
+            place, decision = place_of.get(row["item"]), row["decision"]
+            if place is None or digests[place].as_py() != row["voxel_digest"]:
                 gone += decision == "keep"
                 continue
+            key = rows.keys[place]  # not another copy of it in memory
             standing[key] = RELEASED if decision == "keep" else KNOWN
             if decision in {"exclude", "review"}:
                 exclusions[key] = Exclusion(
@@ -144,7 +146,7 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
             elif decision != "keep":
                 stands_for[key] = row["representative"]
             if row["split"]:
-                split[key] = row["split"]
+                split[key] = sys.intern(row["split"])
     orphans = {key for key, kept in stands_for.items() if standing.get(kept) != RELEASED}
     settled = frozenset(standing) - orphans
     return Base(standing, settled, exclusions, split, _edges(folder, settled), gone)

@@ -9,7 +9,7 @@ line: overall, in every modality, at every site, and on every scanner that has p
 
 import hashlib
 import hmac
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
@@ -95,20 +95,16 @@ def assign_splits(
         settled: Groups whose split is given; the others make up for what these lack.
     """
     size: Counter[str] = Counter()
-    strata: dict[str, list[set[str]]] = {}
-    for volume, words in strata_of.items():
-        group = group_of[volume]
+    strata: dict[str, Sequence[str]] = {}
+    for volume in strata_of:
+        group, words = group_of[volume], strata_of[volume]
         size[group] += 1
-        for found, word in zip(
-            strata.setdefault(group, [set() for _ in words]), words, strict=True
-        ):
-            found.add(word)
+        known = strata.setdefault(group, words)
+        if known != words:
+            strata[group] = tuple(map(_both, known, words))
 
-    def place_in_line(group: str) -> tuple[str, ...]:
-        levels = ("+".join(sorted(words)) for words in strata[group])
-        return *(_keyed_hash(config.seed, level) for level in levels), _keyed_hash(
-            config.seed, group
-        )
+    def place_in_line(group: str) -> tuple[bytes, ...]:
+        return tuple(_keyed_hash(config.seed, word) for word in (*strata[group], group))
 
     shares = config.shares()
     wanted = [split for split in SPLITS if shares[split] > 0]
@@ -143,11 +139,11 @@ def draw_splits(config: SplitConfig, decisions: Decisions, released: Mapping[str
     decisions.group = group_volumes(patient_of, edges)
     settled = _settled(decisions, released)
     kept = decisions.kept
-    digests = dict(zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True))
+    digests = rows.words("voxel_digest")
     content_of: dict[str, str] = {}
     for key in kept:
-        group = decisions.group[key]
-        content_of[group] = min(digests[key], content_of.get(group, digests[key]))
+        group, digest = decisions.group[key], digests[key]
+        content_of[group] = min(digest, content_of.get(group, digest))
     words = [rows.words(column) for column in config.stratify_by]
     split_of = assign_splits(
         {key: content_of[decisions.group[key]] for key in kept},
@@ -161,11 +157,13 @@ def draw_splits(config: SplitConfig, decisions: Decisions, released: Mapping[str
 
 def _settled(decisions: Decisions, released: Mapping[str, str]) -> dict[str, str]:
     """Return the split of released groups; leave out what ties two splits together."""
-    splits: dict[str, set[str]] = defaultdict(set)
+    split_of: dict[str, str] = {}
+    torn: set[str] = set()
     for key, split in released.items():
-        if key not in decisions.excluded:
-            splits[decisions.group[key]].add(split)
-    torn = {group for group, found in splits.items() if len(found) > 1}
+        group = decisions.group[key]
+        if key not in decisions.excluded and split_of.setdefault(group, split) != split:
+            split_of[group] = min(split, split_of[group])
+            torn.add(group)
     for key in decisions.rows.keys if torn else ():
         shown_by = decisions.representative.get(key, key)
         if (
@@ -175,7 +173,7 @@ def _settled(decisions: Decisions, released: Mapping[str, str]) -> dict[str, str
         ):
             decisions.representative.pop(key, None)
             decisions.excluded[key] = TORN
-    return {group: min(found) for group, found in splits.items()}
+    return split_of
 
 
 def assert_no_leak(
@@ -196,5 +194,10 @@ def assert_no_leak(
             raise AssertionError(f"{a} in {split_of[a]} resembles {b} in {split_of[b]}")
 
 
-def _keyed_hash(seed: int, text: str) -> str:
-    return hmac.digest(str(seed).encode(), text.encode(), hashlib.sha256).hex()
+def _both(words: str, more: str) -> str:
+    """Return the stratum of a group that is in two; in whatever order they came."""
+    return "+".join(sorted({*words.split("+"), *more.split("+")}))
+
+
+def _keyed_hash(seed: int, text: str) -> bytes:
+    return hmac.digest(str(seed).encode(), text.encode(), hashlib.sha256)[:16]

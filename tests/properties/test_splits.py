@@ -129,3 +129,39 @@ def test_a_leak_is_found_whoever_made_it(patients, edges, message):
 def test_something_must_be_left_to_train_on():
     with pytest.raises(ValidationError, match="nothing is left to train on"):
         SplitConfig(val=0.5, test=0.5)
+
+
+@given(archives(), configs)
+def test_shares_are_met_within_every_stratum(archive, config):
+    """On every stretch of the line: in a modality, and on each scanner within it."""
+    patient_of, edges, modality_of = archive
+    group_of = group_volumes(patient_of, edges)
+    first_of: dict[str, str] = {}  # a group of one scanner, so that strata do not mix
+    for volume in sorted(modality_of):
+        first_of.setdefault(group_of[volume], volume)
+    strata = {
+        v: (*modality_of[first_of[group_of[v]]], first_of[group_of[v]][-1]) for v in modality_of
+    }
+    split_of = assign_splits(group_of, strata, config)
+    largest = max(Counter(group_of[volume] for volume in modality_of).values())
+    for level in (1, 2):
+        for stratum in {words[:level] for words in strata.values()}:
+            inside = [volume for volume, words in strata.items() if words[:level] == stratum]
+            counts = Counter(split_of[volume] for volume in inside)
+            for split, share in config.shares().items():
+                assert abs(counts[split] - share * len(inside)) <= 8 / 3 * largest + 1e-6
+
+
+@given(archives(), configs, st.data())
+def test_what_is_settled_stays_and_the_rest_makes_up_for_it(archive, config, data):
+    patient_of, edges, modality_of = archive
+    group_of = group_volumes(patient_of, edges)
+    groups = sorted({group_of[volume] for volume in modality_of})
+    chosen = data.draw(st.dictionaries(st.sampled_from(groups), st.sampled_from(SPLITS)))
+    split_of = assign_splits(group_of, modality_of, config, chosen)
+    for volume, split in split_of.items():
+        assert split == chosen.get(group_of[volume], split)
+    assert_no_leak(split_of, patient_of, edges)
+    assert assign_splits(group_of, modality_of, config, {}) == assign_splits(
+        group_of, modality_of, config
+    )
