@@ -98,7 +98,8 @@ def _one_acquisition(a: CatalogRow, b: CatalogRow) -> bool:
         for name in ("study_key", "frame_key", "acquisition_key")
     ]
     timed = a.get("acquisition_s") is not None and b.get("acquisition_s") is not None
-    return all(stated) and (timed or a["modality"] == "CT") and overlap(a, b)
+    both_ct = a["modality"] == b["modality"] == "CT"
+    return all(stated) and (timed or both_ct) and overlap(a, b)
 
 
 def overlap(a: CatalogRow, b: CatalogRow) -> bool:

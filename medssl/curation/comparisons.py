@@ -28,6 +28,7 @@ class Comparisons:
 
     def __init__(self, library: Path) -> None:
         self.path = Path(library) / FILE
+        self._cut_short = False
         self._found: dict[str, Agreement] = dict(self._load())
 
     def get(self, key: str) -> Agreement | None:
@@ -39,6 +40,8 @@ class Comparisons:
         self._found[key] = agreement
         values = {name: None if math.isnan(x) else x for name, x in asdict(agreement).items()}
         line = json.dumps({"spec": SPEC, "key": key, **values}, separators=(",", ":")) + "\n"
+        if self._cut_short:
+            line, self._cut_short = "\n" + line, False
         try:
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError:
@@ -53,6 +56,7 @@ class Comparisons:
             return
         with self.path.open("rb") as file:
             for line in file:
+                self._cut_short = not line.endswith(b"\n")
                 try:
                     values: dict[str, Any] = json.loads(line)
                     key, spec = values.pop("key"), values.pop("spec")

@@ -6,6 +6,7 @@ volumes; their slices are the same. Slices are the same when their keys are equa
 other in both: many equal keys at one and the same offset, which chance does not make.
 """
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.runs.workers import available_cores
+
+_log = logging.getLogger(__name__)
 
 MIN_FOREGROUND: Final = 0.05
 """Of a slice that is not air; emptier slices look like each other in everybody."""
@@ -60,7 +63,11 @@ def shared_slices(
         threads: As many as there are cores by default.
     """
     names = pq.read_schema(slices).names if isinstance(slices, Path) else slices.column_names
-    if not set(_COLUMNS) <= set(names):  # a table of before there were keys: ingest completes it
+    if not set(_COLUMNS) <= set(names):
+        _log.warning(
+            "The table of slices has no keys: parts of scans are not found. "
+            "Run the same `medssl ingest` again, it completes the library."
+        )
         return []
     wanted = pa.table({"volume_key": pa.array(sorted(volumes), pa.string())})
     known = set(settled)
