@@ -8,6 +8,7 @@ other in both: many equal keys at one and the same offset, which chance does not
 
 import logging
 from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medssl.library.slices import damage_named
 from medssl.runs.workers import available_cores
 
 _log = logging.getLogger(__name__)
@@ -61,8 +63,13 @@ def shared_slices(
         settled: Volumes that need not be compared with each other.
         memory_mb: What the join may use.
         threads: As many as there are cores by default.
+
+    Raises:
+        InputError: the file of the table is damaged.
     """
-    names = pq.read_schema(slices).names if isinstance(slices, Path) else slices.column_names
+    guard = damage_named(slices) if isinstance(slices, Path) else nullcontext()
+    with guard:
+        names = pq.read_schema(slices).names if isinstance(slices, Path) else slices.column_names
     if not set(_COLUMNS) <= set(names):
         _log.warning(
             "The table of slices has no keys: parts of scans are not found. "
@@ -74,7 +81,8 @@ def shared_slices(
     wanted = wanted.append_column(
         "is_new", pa.array([key not in known for key in wanted["volume_key"].to_pylist()])
     )
-    with duckdb.connect() as database:
+    guard = damage_named(slices) if isinstance(slices, Path) else nullcontext()
+    with guard, duckdb.connect() as database:
         database.execute("SET enable_progress_bar = false")
         database.execute("SET preserve_insertion_order = false")
         database.execute(f"SET memory_limit = '{memory_mb}MB'")

@@ -228,14 +228,18 @@ def slice_facts(library: Path, volume_keys: Sequence[str]) -> dict[str, dict[str
     path = library / library_slices.FILE
     if not path.is_file():
         raise InputError(f"{library} holds no table of slices", hint="run `medssl ingest` first")
-    missing = set(_KNOWN) - set(pq.read_schema(path).names)
+    with library_slices.damage_named(path):
+        missing = set(_KNOWN) - set(pq.read_schema(path).names)
     if missing:
         raise InputError(
             f"the table of slices of {library} lacks {', '.join(sorted(missing))}",
             hint="an older medssl wrote it: run `medssl ingest` again, it adds what is missing",
         )
     wanted = [("volume_key", "in", list(volume_keys))]
-    table = pq.read_table(path, columns=list(_KNOWN), filters=wanted)
+    with library_slices.damage_named(path):
+        table = pq.read_table(
+            path, columns=list(_KNOWN), filters=wanted, page_checksum_verification=True
+        )
     table = table.sort_by([("volume_key", "ascending"), ("index", "ascending")])
     found: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():

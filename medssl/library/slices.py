@@ -1,9 +1,10 @@
 """The table of slices: which file each slice of a volume was read from, and what it looks like."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,8 +97,15 @@ def read_slice_table(library: Path) -> "pd.DataFrame":
     return frame
 
 
-def read_slice_rows(library: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return ``slices.parquet`` as an Arrow table, or these columns of it: for millions of rows.
+def read_slice_rows(
+    library: Path, columns: Sequence[str] | None = None, filters: Sequence[Any] | None = None
+) -> pa.Table:
+    """Return ``slices.parquet`` as an Arrow table, or a part of it: for millions of rows.
+
+    Args:
+        library: the library's folder.
+        columns: those wanted, or all.
+        filters: of the rows, as ``pyarrow.parquet.read_table`` takes them.
 
     Raises:
         InputError: as ``read_slice_table``.
@@ -111,14 +119,43 @@ def read_slice_rows(library: Path, columns: Sequence[str] | None = None) -> pa.T
             hint="run the same `medssl ingest` again: it writes the table anew, from the library's "
             "own volumes",
         )
+    with damage_named(path):
+        return pq.read_table(
+            path,
+            columns=list(columns) if columns is not None else None,
+            filters=list(filters) if filters is not None else None,
+            page_checksum_verification=True,
+        )
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Say what to do where reading the table at ``path`` failed because it is damaged.
+
+    For readers of any kind, such as a database: where they fail, the table is read once more, and
+    only if it is the table's fault, that is what is said.
+
+    Raises:
+        InputError: in this case; else what was raised within.
+    """
     try:
-        wanted = list(columns) if columns is not None else None
-        return pq.read_table(path, columns=wanted, page_checksum_verification=True)
-    except (pa.ArrowException, OSError):
+        yield
+    except Exception as error:
+        if _is_whole(path):
+            raise
         raise InputError(
-            f"the table of slices of {library} is damaged",
-            hint=f"delete {FILE} and run the same `medssl ingest` again: it writes it anew",
-        ) from None
+            f"the table of slices of {path.parent} is damaged",
+            hint=f"delete {path.name} and run the same `medssl ingest` again: it writes it anew",
+        ) from error
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        for _ in pq.ParquetFile(path, page_checksum_verification=True).iter_batches():
+            pass
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def _writer(path: Path) -> pq.ParquetWriter:

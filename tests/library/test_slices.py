@@ -94,6 +94,8 @@ def test_a_table_damaged_within_is_made_again_where_it_is_needed(harm, library, 
     with pytest.raises(InputError, match="is damaged") as error:
         slices.read_slice_rows(library)
     assert "delete slices.parquet" in error.value.hint
+    with pytest.raises(InputError, match="is damaged"), slices.damage_named(path):
+        raise ZeroDivisionError  # whatever a database makes of it
     slices.write_slices(library, KEYS, fresh=())
     assert slices.read_slice_rows(library).equals(whole)
 
@@ -112,3 +114,16 @@ def test_an_empty_library_has_an_empty_table(tmp_path):
     assert slices.write_slices(tmp_path, [], fresh=[]) == []
     assert slices.is_current(tmp_path)
     assert len(slices.read_slice_table(tmp_path)) == 0
+
+
+def test_a_failure_that_is_not_the_tables_own_is_told_as_it_is(library, whole):
+    slices.write_slices(library, KEYS, fresh=KEYS)
+    with pytest.raises(ZeroDivisionError), slices.damage_named(library / slices.FILE):
+        raise ZeroDivisionError
+
+
+def test_a_part_of_the_table_can_be_read(library, whole):
+    slices.write_slices(library, KEYS, fresh=KEYS)
+    wanted = [("volume_key", "in", ["v03", "v05"])]
+    part = slices.read_slice_rows(library, ["volume_key", "index"], wanted)
+    assert part["volume_key"].to_pylist() == ["v03"] * 3 + ["v05"] * 5
