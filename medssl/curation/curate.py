@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from medssl.config.base import Config
 from medssl.config.choice import choice
@@ -58,6 +58,15 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _listed(keys: Any) -> Any:
+    """Return the keys in a text file, where one is named instead of keys."""
+    if not isinstance(keys, str | Path):
+        return keys
+    if not Path(keys).is_file():
+        raise ValueError(f"there is no file {keys}; wanted a list of keys, or a file, one a line")
+    return tuple(Path(keys).read_text(encoding="utf-8").split())
+
+
 class CurateConfig(Config):
     """Everything ``medssl curate`` reads."""
 
@@ -80,8 +89,9 @@ class CurateConfig(Config):
     """How the slices of the kept volumes are weighed, for `prepare`; null: all weigh alike."""
     based_on: str | None = None
     """A released selection: all it keeps stays kept, in the same split; newcomers are added."""
-    withdraw: tuple[str, ...] = ()
-    """Keys of patients and volumes whose consent was withdrawn: from now on in no selection."""
+    withdraw: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Keys of patients and volumes whose consent was withdrawn, or a file of them, one a line: from
+    now on in no selection of the library."""
     review: Path | None = None
     """A CSV file of what a person judged (see ``borderline.csv``); it outranks thresholds."""
     release: bool = False

@@ -3,6 +3,7 @@
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from medssl.curation.curate import curate, decide
 from medssl.curation.ledger import root_of
@@ -165,6 +166,13 @@ def test_a_key_that_names_nothing_withdraws_nothing(grown):
     with pytest.raises(InputError, match="1 of the withdrawn keys name no volume or patient"):
         curate(curate_config(grown, "v2", withdraw=["fine", "typo"]))
     assert withdrawn_keys(grown) == set()
+
+
+def test_keys_may_come_from_a_file(tmp_path):
+    (tmp_path / "gone.txt").write_text("one\n\nfine\n")
+    assert curate_config(tmp_path, withdraw=tmp_path / "gone.txt").withdraw == ("one", "fine")
+    with pytest.raises(ValidationError, match="there is no file"):
+        curate_config(tmp_path, withdraw="typo.txt")
 
 
 def test_a_volume_that_changed_or_went_is_no_longer_promised(grown):
