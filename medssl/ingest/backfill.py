@@ -33,7 +33,7 @@ def is_current(library: Path) -> bool:
 
     A library that does not exist yet lacks nothing either.
     """
-    fresh = not catalog.catalog_path(library).exists()
+    fresh = not identity_path(library).exists()
     return fresh or (catalog.is_current(library) and slices.is_current(library))
 
 

@@ -145,43 +145,52 @@ def read_catalog_table(library: Path, columns: Sequence[str] | None = None) -> p
     path = catalog_path(library)
     if not path.is_file():
         raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
+    again = "run the same `medssl ingest` again: it writes the catalog anew"
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        table = pq.read_table(path, columns=list(columns) if columns is not None else None)
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
-        raise InputError(
-            f"the catalog of {library} is damaged",
-            hint="run the same `medssl ingest` again: it writes the catalog anew",
-        ) from None
-    version, spec = (metadata.get(key, b"").decode() for key in (_VERSION_KEY, _SPEC_KEY))
-    if (version, spec) != (FORMAT_VERSION, SPEC):
-        raise InputError(
-            f"the catalog of {library} has format version {version or 'unknown'} and signatures "
-            f"{spec or 'of no stated kind'}, this medssl reads {FORMAT_VERSION} and {SPEC}",
-            hint="if it is older, run the same `medssl ingest` again: it completes the library "
-            "from its own volumes",
-        )
-    return table
+        raise InputError(f"the catalog of {library} is damaged", hint=again) from None
+    if not _is_current(schema):
+        raise _outdated(library, schema)
+    try:
+        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError):
+        hint = f"delete {FILE} and {again}"
+        raise InputError(f"the catalog of {library} is damaged", hint=hint) from None
 
 
 def is_current(library: Path) -> bool:
     """Return whether there is a catalog of this version, with signatures of the current spec."""
     try:
-        metadata = pq.read_schema(catalog_path(library)).metadata or {}
+        return _is_current(pq.read_schema(catalog_path(library)))
     except (pa.ArrowException, OSError):
         return False
-    found = metadata.get(_VERSION_KEY, b"").decode(), metadata.get(_SPEC_KEY, b"").decode()
-    return found == (FORMAT_VERSION, SPEC)
+
+
+def _is_current(schema: pa.Schema) -> bool:
+    found = [(schema.metadata or {}).get(key, b"").decode() for key in (_VERSION_KEY, _SPEC_KEY)]
+    return found == [FORMAT_VERSION, SPEC] and list(schema.names) == list(COLUMNS)
+
+
+def _outdated(library: Path, schema: pa.Schema) -> InputError:
+    version, spec = (
+        (schema.metadata or {}).get(key, b"").decode() for key in (_VERSION_KEY, _SPEC_KEY)
+    )
+    return InputError(
+        f"the catalog of {library} has format version {version or 'unknown'} and signatures "
+        f"{spec or 'of no stated kind'}, this medssl reads {FORMAT_VERSION} and {SPEC}",
+        hint="if it is older, run the same `medssl ingest` again: it completes the library from "
+        "its own volumes",
+    )
 
 
 def volume_keys(library: Path) -> list[str]:
-    """Return the key of every volume of the catalog; none where there is no catalog."""
-    path = catalog_path(library)
-    if not path.is_file():
+    """Return the key of every volume of the catalog; none where it cannot be read."""
+    try:
+        keys = pq.read_table(catalog_path(library), columns=["volume_key"])["volume_key"]
+    except (pa.ArrowException, OSError):
         return []
-    return [
-        str(key) for key in pq.read_table(path, columns=["volume_key"])["volume_key"].to_pylist()
-    ]
+    return [str(key) for key in keys.to_pylist()]
 
 
 def catalog_digest(library: Path) -> str:

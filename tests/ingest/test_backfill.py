@@ -197,3 +197,26 @@ def test_the_table_of_slices_holds_what_the_volumes_hold(library):
         assert part["slice_dct256"].tolist() == list(seen.slice_signatures)
         np.testing.assert_allclose(part["foreground"].mean(), rows["foreground_share"][key], 1e-6)
         assert rows["slice_axis"][key] == part["slice_axis"].iloc[0]
+
+
+@pytest.mark.parametrize("harm", ["cut short", "within", "gone"])
+def test_a_damaged_catalog_is_written_anew(harm, library):
+    before = contents(library.library)
+    path = library.library / "catalog.parquet"
+    whole = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    elif harm == "cut short":
+        path.write_bytes(whole[:500])
+    else:
+        path.write_bytes(whole[:100] + bytes(900) + whole[1000:])
+    with pytest.raises(InputError) as error:
+        catalog.read_catalog(library.library)
+    if harm != "gone":
+        assert "is damaged" in str(error.value)
+        assert "run the same `medssl ingest` again" in str(error.value.hint)
+    if harm == "within":
+        assert "delete catalog.parquet" in str(error.value.hint)
+        path.unlink()
+    ingest(library)
+    assert contents(library.library) == before
