@@ -1,9 +1,10 @@
 """A volume into the library, and what its row says of its voxels, in one go."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,8 @@ def store_measured(
         signatures = pool.submit(perceptual, array, intensity, turned.slice_axis)
         content = pool.submit(file_digest)
         if threads == 1:
-            wait([digests, numbers, signatures, content])
+            jobs: list[Future[Any]] = [digests, numbers, signatures, content]
+            wait(jobs)
         stored = write_volume(
             library,
             volume_key,
