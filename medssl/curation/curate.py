@@ -148,7 +148,12 @@ def decide(
     rows = CatalogRows.read(config.library) if rows is None else rows
     reviews = review.read_reviews(config.review, rows) if config.review else review.Reviews()
     base = _base(config, rows)
-    decisions = Decisions(rows, excluded=dict(base.exclusions), standing=base.standing)
+    decisions = Decisions(
+        rows,
+        excluded=dict(base.exclusions),
+        standing=base.standing,
+        judged=dict(base.judged),
+    )
     apply_rules(config.rules, decisions)
     review.judge_volumes(reviews, decisions)
     reason = "consent was withdrawn"
@@ -224,7 +229,7 @@ def thin_out(config: CurateConfig, decisions: Decisions) -> None:
 
 def _base(config: CurateConfig, rows: CatalogRows) -> release.Base:
     if config.based_on is None:
-        return release.Base({}, frozenset(), {}, {}, [], 0)
+        return release.Base({}, frozenset(), {}, {}, [], {}, 0)
     judged_by = config.near_duplicate.model_dump(mode="json")
     return release.read_base(config.library, config.based_on, rows, judged_by)
 

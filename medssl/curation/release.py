@@ -48,6 +48,8 @@ class Base:
     """Of what it keeps, and of the copies of that."""
     edges: list[Edge]
     """Between settled volumes."""
+    judged: dict[str, str]
+    """What a person had said of volumes."""
     gone: int
     """How many volumes it keeps that the library has no more, or not with the same voxels."""
 
@@ -116,12 +118,13 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
             hint="use the same settings, or leave out based_on and start anew",
         )
     columns = ("item", "decision", "stage", "reason_code", "reason", "representative", "split")
-    more = ("metric", "score", "rule_version", "voxel_digest")
+    more = ("metric", "score", "judgement", "rule_version", "voxel_digest")
     ledger = read_ledger(folder, (*columns, *more))
     digests, place_of = rows.column("voxel_digest"), rows.place_of
     standing: dict[str, int] = {}
     exclusions: dict[str, Exclusion] = {}
     split: dict[str, str] = {}
+    judged: dict[str, str] = {}
     stands_for: dict[str, str] = {}
     gone = 0
     for batch in ledger.to_batches(max_chunksize=32_768):
@@ -145,11 +148,13 @@ def read_base(library: Path, name: str, rows: CatalogRows, near_duplicate: objec
                 )
             elif decision != "keep":
                 stands_for[key] = row["representative"]
+            if row["judgement"]:
+                judged[key] = row["judgement"]
             if row["split"]:
                 split[key] = sys.intern(row["split"])
     orphans = {key for key, kept in stands_for.items() if standing.get(kept) != RELEASED}
     settled = frozenset(standing) - orphans
-    return Base(standing, settled, exclusions, split, _edges(folder, settled), gone)
+    return Base(standing, settled, exclusions, split, _edges(folder, settled), judged, gone)
 
 
 def withdraw(library: Path, keys: Iterable[str], rows: CatalogRows) -> frozenset[str]:

@@ -83,6 +83,16 @@ def test_the_ledger_tells_what_was_judged(library, tmp_path):
         curate(curate_config(library, review=path))
 
 
+def test_what_was_judged_holds_for_what_is_built_on_it(library, tmp_path):
+    path = review(tmp_path, ("fine", "coarse", "different", ""), ("other", "", "exclude", ""))
+    first = decide(curate_config(library, review=path))
+    curate(curate_config(library, "v1", review=path, release=True))
+    second = decide(curate_config(library, "v2", based_on="v1"))
+    assert second.kept == first.kept
+    assert second.judged == first.judged
+    assert second.excluded["other"].reason_code == "judged_exclude"
+
+
 def test_nothing_outranks_a_withdrawal(library, tmp_path):
     config = curate_config(
         library, review=review(tmp_path, ("fine", "", "keep", "")), withdraw=["fine"]
