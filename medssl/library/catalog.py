@@ -40,6 +40,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "split_by": pa.list_(pa.string()),
     "head_fov": pa.string(),
     "acquisition_key": pa.string(),
+    "acquisition_s": pa.float64(),
     "manufacturer": pa.string(),
     "scanner_key": pa.string(),
     "kernel": pa.string(),
@@ -89,12 +90,20 @@ nifti. ``file_digest`` is keyed, and equal for files of equal bytes. ``split_by`
 that told the volumes of one series apart, ``regularized`` what was resampled to make a regular
 grid; ``head_fov`` says whether a face may be in it: yes, no or possible. ``suv_factor`` turned
 Bq/ml into SUV. Numbers a scan does not state are null. ``relative_day`` is shifted by a secret
-number of days, the same for all scans of a patient. ``stated_step_mm`` is the distance between
-slices by the header, along ``slice_axis`` of the array; ``foreground_share`` is the share of voxels
+number of days, the same for all scans of a patient; ``acquisition_s`` counts the seconds from the
+time of the study to the first slice. ``stated_step_mm`` is the distance between slices by the
+header, along ``slice_axis`` of the array; ``foreground_share`` is the share of voxels
 that are not air, ``saturated_share`` of those that are as large as the largest. ``signature_spec``
 says by which rules ``dct_full``, ``dct_bbox`` and the signatures of the slices were made."""
 
-ADDED = ("slice_axis", "stated_step_mm", "foreground_share", "saturated_share", "signature_spec")
+ADDED = (
+    "acquisition_s",
+    "slice_axis",
+    "stated_step_mm",
+    "foreground_share",
+    "saturated_share",
+    "signature_spec",
+)
 """Columns that older libraries lack; ``medssl ingest`` completes them from the stored volumes,
 except for what only a header states."""
 

@@ -60,6 +60,8 @@ _OLDEST_BAND = 90
 _DAYS_PER_YEAR = 365.25
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS = {"D": 1 / _DAYS_PER_YEAR, "W": 7 / _DAYS_PER_YEAR, "M": 1 / 12, "Y": 1.0}
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d)?([0-5]\d(?:\.\d{1,6})?)?")
+_SECONDS_PER_DAY = 86_400
 _GAUSS_PER_TESLA = 10_000
 _GAUSS_ABOVE = 100
 
@@ -69,7 +71,11 @@ class Acquisition:
     """Facts of one slice; None or "" for what is not stated, or not believable."""
 
     acquisition_key: str = ""
-    """Pseudonym shared by the images of one acquisition."""
+    """Pseudonym shared by the images of one acquisition, whatever was reconstructed from it; MR
+    numbers anew in every series, so there only together with ``acquisition_s``."""
+    acquisition_s: float | None = None
+    """When it was acquired, in seconds after the time of the study; of a volume, its first slice.
+    """
     manufacturer: str = ""
     scanner_key: str = ""
     """Pseudonym of manufacturer, model and serial number."""
@@ -110,6 +116,11 @@ def acquisition_of(
     day = _day(text_of(dataset, "StudyDate"))
     return Acquisition(
         acquisition_key=_acquisition_key(dataset, pseudonymizer),
+        acquisition_s=seconds_after(
+            text_of(dataset, "StudyTime"),
+            text_of(dataset, "AcquisitionDateTime"),
+            text_of(dataset, "AcquisitionTime"),
+        ),
         manufacturer=manufacturer(text_of(dataset, "Manufacturer")),
         scanner_key=_scanner_key(dataset, pseudonymizer),
         kernel=kernel(text_of(innermost(layers, "ConvolutionKernel"), "ConvolutionKernel")),
@@ -128,12 +139,32 @@ def agreed(facts: Sequence[Acquisition]) -> Acquisition:
     values = {
         field.name: {getattr(fact, field.name) for fact in facts} for field in fields(Acquisition)
     }
-    return Acquisition(
-        **{
-            name: found.pop() if len(found) == 1 else getattr(neutral, name)
-            for name, found in values.items()
-        }
-    )
+    starts = [fact.acquisition_s for fact in facts if fact.acquisition_s is not None]
+    shared = {
+        name: found.pop() if len(found) == 1 else getattr(neutral, name)
+        for name, found in values.items()
+    }
+    return Acquisition(**shared | {"acquisition_s": min(starts, default=None)})
+
+
+def seconds_after(study: str, date_time: str, time: str) -> float | None:
+    """Return when something was acquired after the time of the study, None where that is not said.
+
+    Small numbers, from which no time of day follows.
+
+    Args:
+        study: time of the study, as DICOM spells times.
+        date_time: date and time of the acquisition, or "".
+        time: its time, for want of these.
+    """
+    acquired = _time_s(date_time[8:])
+    if acquired is None:
+        acquired = _time_s(time)
+    begun = _time_s(study)
+    if acquired is None or begun is None:
+        return None
+    half = _SECONDS_PER_DAY / 2
+    return round((acquired - begun + half) % _SECONDS_PER_DAY - half, 3)  # also past midnight
 
 
 def manufacturer(text: str) -> str:
@@ -158,10 +189,19 @@ def _between(layers: Sequence[Dataset], keyword: str, low: float, high: float) -
 def _acquisition_key(dataset: Dataset, pseudonymizer: Pseudonymizer) -> str:
     unique = text_of(dataset, "AcquisitionUID")
     number = text_of(dataset, "AcquisitionNumber")
-    series = text_of(dataset, "SeriesInstanceUID")
+    study, frame = text_of(dataset, "StudyInstanceUID"), text_of(dataset, "FrameOfReferenceUID")
     if not (unique or number):
         return ""
-    return pseudonymizer.acquisition_key(unique or f"{series}/{number}")
+    return pseudonymizer.acquisition_key(unique or f"{study}/{frame}/{number}")
+
+
+def _time_s(text: str) -> float | None:
+    """Return the seconds since midnight of a DICOM time, None where it is none."""
+    found = _TIME.match(text.replace(":", ""))
+    if not found:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _scanner_key(dataset: Dataset, pseudonymizer: Pseudonymizer) -> str:

@@ -15,7 +15,7 @@ from medssl.io import deidentify
 from medssl.io.deidentify import Pseudonymizer, ScanKeys
 from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.accept import refuse_strangers
-from medssl.io.dicom.acquisition import acquisition_of
+from medssl.io.dicom.acquisition import acquisition_of, seconds_after
 from medssl.io.dicom.decoders import decodable
 from medssl.io.dicom.elements import (
     Elements,
@@ -71,7 +71,9 @@ _OWN_USUALLY = tuple(
     )
 )
 """The types and spellings of ``_OWN`` that need no parser."""
-_SHARED = tuple(sorted(_WANTED - set(_OWN)))
+_WHEN = tuple(map(little_endian, ["AcquisitionDateTime", "AcquisitionTime"]))
+"""Likewise, in many scans."""
+_SHARED = tuple(sorted(_WANTED - {*_OWN, *_WHEN}))
 _RIGHT_ANGLE_COSINE = 1e-2
 _MOST_FRAMES = 2**31
 
@@ -133,6 +135,8 @@ def _slice_of_plain_file(
     left = size - elements.pixels_start
     template = shared.header
     plane = template.plane
+    date_time, time = (elements.values.get(tag, (None, b""))[1] for tag in _WHEN)
+    after_s = seconds_after(shared.study_time, date_time.decode("latin1"), time.decode("latin1"))
     return replace(
         template,
         path=path,
@@ -140,6 +144,7 @@ def _slice_of_plain_file(
         keys=replace(template.keys, instance=pseudonymizer.instance_key(instance)),
         plane=replace(plane, origin_LPS_mm=origin) if plane and origin else None,
         instance_number=number,
+        acquisition=replace(template.acquisition, acquisition_s=after_s),
         pixels_start=elements.pixels_start,
         defect=_length_defect(shared.announced, elements.pixels_length, left)
         or shared.defect
@@ -172,6 +177,7 @@ class _Shared:
     """Of a slice at the origin, of no file."""
     announced: int
     defect: str | None
+    study_time: str
 
 
 @lru_cache(maxsize=1024)
@@ -184,7 +190,8 @@ def _shared(
     keys = _keys(dataset, pseudonymizer)
     ((index, layers),) = frames_of(dataset)
     header = _slice(layers, index, dataset, keys, pseudonymizer)
-    return _Shared(header, _announced_bytes(dataset), _defect(dataset, limits))
+    announced, study_time = _announced_bytes(dataset), text_of(dataset, "StudyTime")
+    return _Shared(header, announced, _defect(dataset, limits), study_time)
 
 
 def _announced_bytes(dataset: Dataset) -> int:

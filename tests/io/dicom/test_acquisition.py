@@ -91,6 +91,36 @@ def test_days_are_shifted_by_patient_and_keep_their_distance():
     assert facts(StudyDate="2020").relative_day is None
 
 
+@pytest.mark.parametrize(
+    ("study", "acquired", "seconds"),
+    [
+        ("101500", {"AcquisitionTime": "101742.250"}, 162.25),
+        ("101500", {"AcquisitionTime": "1014"}, -60.0),
+        ("235959", {"AcquisitionTime": "000001"}, 2.0),
+        ("10:15:00", {"AcquisitionDateTime": "20200228101501.5+0100"}, 1.5),
+        ("101500", {"AcquisitionDateTime": "2020", "AcquisitionTime": "101501"}, 1.0),
+        ("", {"AcquisitionTime": "101500"}, None),
+        ("101500", {}, None),
+        ("101500", {"AcquisitionTime": "noon"}, None),
+    ],
+)
+def test_acquisitions_are_timed_from_the_study(study, acquired, seconds):
+    assert facts(StudyTime=study, **acquired).acquisition_s == seconds
+
+
+def test_a_volume_begins_with_its_first_slice():
+    found = agreed([Acquisition(acquisition_s=s) for s in (12.0, None, 10.5)])
+    assert found.acquisition_s == 10.5
+
+
+def test_reconstructions_of_one_acquisition_share_its_key():
+    one = {"StudyInstanceUID": "1.2", "FrameOfReferenceUID": "1.3", "AcquisitionNumber": "4"}
+    key = facts(SeriesInstanceUID="1.5", **one).acquisition_key
+    assert key == facts(SeriesInstanceUID="1.6", **one).acquisition_key
+    assert key != facts(**one | {"StudyInstanceUID": "1.7"}).acquisition_key
+    assert key != facts(**one | {"FrameOfReferenceUID": "1.8"}).acquisition_key
+
+
 def test_scanners_and_acquisitions_are_told_apart_and_not_named():
     one = facts(Manufacturer="SIEMENS", ManufacturerModelName="Force", AcquisitionNumber="1")
     assert one.scanner_key not in ("", facts(ManufacturerModelName="Force").scanner_key)
