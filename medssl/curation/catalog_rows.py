@@ -134,7 +134,8 @@ class _Words(Mapping[str, str]):
         place = self._place_of[key]
         if self._words is None:
             return str(self._column[place].as_py() or "")
-        return self._words[self._numbers[place]]
+        word: str = self._words[self._numbers[place]]
+        return word
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
