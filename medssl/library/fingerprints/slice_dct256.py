@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medssl.io.geometry import memory_order
-from medssl.library.fingerprints.area_pool import CELLS, Ints, pool_planes, together
+from medssl.library.fingerprints.area_pool import CELLS, Ints, overlaps, pool_first_axis
 from medssl.library.fingerprints.dct256 import MEAN_SHIFT, Look, cosines, look
 
 SPEC: Final = "slice-dct256/1"
@@ -101,13 +101,14 @@ def _above_median(values_SF: Ints) -> NDArray[np.uint8]:
 
 
 def _sums_along(seen: Look, lying: int) -> Ints:
-    """Return ``Look.sums_PRC`` along another axis than the first in memory."""
-    planes_PRC = np.moveaxis(seen.array, lying, 0)
-    sums_PRC = np.empty((len(planes_PRC), CELLS, CELLS), np.int64)
-    for planes in together(planes_PRC):
-        steps = seen.quantiser.steps(planes_PRC[planes])
-        sums_PRC[planes] = pool_planes(steps, seen.quantiser.most)
-    return sums_PRC
+    """Return ``Look.sums_PRC`` along another axis than the first in memory, which is summed up."""
+    sums = np.zeros((CELLS, *seen.array.shape[1:]), np.uint32)
+    for cell, summed in enumerate(sums):
+        for index, weight in overlaps(cell, len(seen.array)):
+            steps = seen.quantiser.steps(seen.array[index])
+            np.add(summed, np.multiply(steps, weight, dtype=np.uint32), out=summed)
+    pooled = pool_first_axis(np.moveaxis(sums, 3 - lying, 0).astype(np.int64))
+    return pooled.transpose(2, 1, 0)
 
 
 def _frequencies() -> NDArray[np.intp]:
