@@ -26,7 +26,9 @@ from medssl.library.volumes import read_picture
 MOST_ON_THE_MAP: Final = 4000
 LARGE_GROUP_SHARE: Final = 0.1
 LARGE_GROUP_PATIENTS: Final = 50
-"""Groups that hold more of either are shown: a wrong edge may have chained people together."""
+_LEAST_PATIENTS: Final = 3
+"""Groups that hold more of either are shown: a wrong edge may have chained people together. Two
+people are no chain."""
 
 WORDS: Final = {
     "keep": "kept",
@@ -102,7 +104,7 @@ def large_groups(decisions: Decisions) -> list[dict[str, Any]]:
     large = {
         group
         for group, count in volumes.items()
-        if len(patients[group]) > 1
+        if len(patients[group]) >= _LEAST_PATIENTS
         and (count > most or len(patients[group]) > LARGE_GROUP_PATIENTS)
     }
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
