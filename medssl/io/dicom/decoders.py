@@ -1,5 +1,6 @@
 """Which decoder reads which compression: the quickest first, the others where it fails."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from pydicom import uid
@@ -7,6 +8,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from medssl.io.dicom.codestream import announced, is_ended
+from medssl.io.dicom.imagecodecs_decoder import decode_image
 from medssl.io.dicom.slices import PixelFormat
 from medssl.io.narrow import VoxelArray
 from medssl.io.reasons import reject
@@ -38,7 +40,6 @@ _UNCOMPRESSED = (
     uid.DeflatedExplicitVRLittleEndian,
 )
 _PLUGINS = {
-    "imagecodecs": "imagecodecs",
     "pyjpegls": "pyjpegls",
     "pylibjpeg with pylibjpeg-openjpeg": "pylibjpeg",
     "pylibjpeg with pylibjpeg-rle": "pylibjpeg",
@@ -46,16 +47,14 @@ _PLUGINS = {
 }
 """Under which name pydicom knows a package."""
 
-for _syntax in PACKAGES:
-    get_decoder(_syntax).add_plugin(
-        "imagecodecs", ("medssl.io.dicom.imagecodecs_plugin", "decode_frame")
-    )
+_IMAGECODECS = ["imagecodecs"] if find_spec("imagecodecs") else []
 
 
 def installed(syntax: uid.UID) -> list[str]:
     """Return the packages that read ``syntax`` and are here, the quickest first."""
-    found = get_decoder(syntax).available_plugins
-    return [package for package in PACKAGES[syntax] if _PLUGINS[package] in found]
+    plugins = get_decoder(syntax).available_plugins
+    found = [*_IMAGECODECS, *(package for package, name in _PLUGINS.items() if name in plugins)]
+    return [package for package in PACKAGES[syntax] if package in found]
 
 
 def decodable(syntax: uid.UID) -> bool:
@@ -83,25 +82,38 @@ def decode(frame: bytes, pixels: PixelFormat) -> VoxelArray:
     Raises:
         RejectedFileError: ``undecodable_pixels``.
     """
-    if not _is_sound(frame, pixels):
-        raise reject("undecodable_pixels")
-    decoder = get_decoder(pixels.syntax)
-    encapsulated = encapsulate([frame], has_bot=False)
-    options = _options(pixels)
+    bits = _bits_that_count(frame, pixels)
     for package in installed(pixels.syntax):
         try:
-            plugin = _PLUGINS[package]
-            array, _ = decoder.as_array(encapsulated, raw=True, decoding_plugin=plugin, **options)
+            if package == "imagecodecs":
+                return decode_image(frame, pixels, bits)
+            return _decode_by_pydicom(frame, pixels, _PLUGINS[package])
         except Exception:  # noqa: BLE001, S112  a decoder raises anything; the next may do better
             continue
-        return array
     raise reject("undecodable_pixels")
 
 
-def _options(pixels: PixelFormat) -> dict[str, Any]:
-    """Return what pydicom must know of an image, by its own names."""
+def _bits_that_count(frame: bytes, pixels: PixelFormat) -> int:
+    """Return how many bits of a decoded value are used, as pydicom sees it.
+
+    Raises:
+        RejectedFileError: ``undecodable_pixels``, for a stream that says that it will decode to
+            other pixels than the header announces.
+    """
+    if pixels.syntax == uid.RLELossless:
+        return pixels.bits  # the stream says nothing: decoders allocate by the header
+    says = announced(frame)
+    expected = (*pixels.image_shape, 1)
+    if says is None or says[:3] != expected or says.bits > pixels.bits_allocated:
+        raise reject("undecodable_pixels")
+    if pixels.syntax in uid.JPEGLSTransferSyntaxes and not is_ended(frame):
+        raise reject("undecodable_pixels")  # as decoders find out too, after seconds for each
+    return pixels.bits if pixels.syntax in uid.JPEGTransferSyntaxes else says.bits
+
+
+def _decode_by_pydicom(frame: bytes, pixels: PixelFormat, plugin: str) -> VoxelArray:
     rows, columns = pixels.image_shape
-    return {
+    options: dict[str, Any] = {
         "pixel_keyword": "PixelData",
         "number_of_frames": 1,
         "rows": rows,
@@ -112,14 +124,6 @@ def _options(pixels: PixelFormat) -> dict[str, Any]:
         "bits_stored": pixels.bits,
         "pixel_representation": int(pixels.signed),
     }
-
-
-def _is_sound(frame: bytes, pixels: PixelFormat) -> bool:
-    """Return whether a stream says that it will decode to the pixels the header announces."""
-    if pixels.syntax == uid.RLELossless:
-        return True  # it says nothing: decoders allocate by the header
-    if pixels.syntax in uid.JPEGLSTransferSyntaxes and not is_ended(frame):
-        return False  # as decoders find out too, after seconds for each
-    says = announced(frame)
-    expected = (*pixels.image_shape, 1)
-    return says is not None and says[:3] == expected and says.bits <= pixels.bits_allocated
+    decoder, encapsulated = get_decoder(pixels.syntax), encapsulate([frame], has_bot=False)
+    array, _ = decoder.as_array(encapsulated, raw=True, decoding_plugin=plugin, **options)
+    return array
