@@ -6,10 +6,10 @@ of the crop store; no voxel is copied or removed, and another table changes only
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +52,21 @@ _WEIGHTS: Final = ["volume_key", "slice_axis", "weight", "position_mm"]
 _KNOWN: Final = ("volume_key", "index", "slice_axis", "foreground", "slice_dct256")
 
 
+class WeighedVolume(NamedTuple):
+    """What is needed of a catalog's row, small: there may be a million."""
+
+    volume_key: str
+    voxel_digest: str
+    affine_ras: bytes
+    """16 doubles."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Return it of a row of the catalog."""
+        affine_ras = np.asarray(row["affine_ras"], np.float64).tobytes()
+        return cls(str(row["volume_key"]), str(row["voxel_digest"]), affine_ras)
+
+
 class SamplingSummary(NamedTuple):
     """What a table says, in numbers."""
 
@@ -65,7 +80,7 @@ class SamplingSummary(NamedTuple):
 def sampling_rows(
     config: Strategy.Config,
     library: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     workers: int | str = 1,
 ) -> Iterator[pa.Table]:
     """Yield the sampling table in pieces, in the order of volume keys.
@@ -79,9 +94,7 @@ def sampling_rows(
     Raises:
         InputError: The library has no table of slices, or one without their signatures.
     """
-    needed = ("volume_key", "voxel_digest", "affine_ras")
-    lean = [{name: row[name] for name in needed} for row in rows]
-    lean.sort(key=lambda row: str(row["volume_key"]))
+    lean = sorted(map(WeighedVolume.of, rows))
     jobs = list(enumerate(lean[n : n + AT_ONCE] for n in range(0, len(lean), AT_ONCE)))
     waiting: dict[int, pa.Table] = {}
     with task("weigh slices", len(lean)) as work:
@@ -99,7 +112,7 @@ def write_sampling_table(
     path: Path,
     config: Strategy.Config,
     library: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     workers: int | str = 1,
 ) -> SamplingSummary:
     """Write ``sampling_rows`` to ``path``, whole or not at all; memory holds a few pieces.
@@ -209,12 +222,12 @@ def _content(table: pa.Table) -> bytes:
 
 
 def _weigh(
-    config: Strategy.Config, library: Path, job: tuple[int, Sequence[Mapping[str, Any]]]
+    config: Strategy.Config, library: Path, job: tuple[int, Sequence[WeighedVolume]]
 ) -> tuple[int, pa.Table]:
     number, rows = job
     strategy: Strategy = config.build()
-    known = slice_facts(library, [row["volume_key"] for row in rows])
-    tables = [_rows_of_one(strategy, library, row, known[row["volume_key"]]) for row in rows]
+    known = slice_facts(library, [row.volume_key for row in rows])
+    tables = [_rows_of_one(strategy, library, row, known[row.volume_key]) for row in rows]
     return number, pa.concat_tables(tables)
 
 
@@ -259,23 +272,23 @@ def slice_facts(library: Path, volume_keys: Sequence[str]) -> dict[str, dict[str
     return found
 
 
-def volume_slices(library: Path, row: Mapping[str, Any], facts: Mapping[str, Any]) -> VolumeSlices:
-    """Return the slices of one volume, from its row of the catalog and ``slice_facts``."""
-    affine_ras = np.array(row["affine_ras"], np.float64).reshape(4, 4)
+def volume_slices(library: Path, row: WeighedVolume, facts: Mapping[str, Any]) -> VolumeSlices:
+    """Return the slices of one volume, from its row and its ``slice_facts``."""
+    affine_ras = np.frombuffer(row.affine_ras).reshape(4, 4)
     axis = int(facts["slice_axis"])
     return VolumeSlices(
-        volume_key=str(row["volume_key"]),
-        voxel_digest=str(row["voxel_digest"]),
+        volume_key=row.volume_key,
+        voxel_digest=row.voxel_digest,
         slice_axis=axis,
         positions_mm=slice_positions_mm(affine_ras, axis, len(facts["foreground"])),
         foreground=np.array(facts["foreground"], np.float64),
         dct256=tuple(facts["dct256"]),
-        read=partial(read_volume, library, str(row["volume_key"])),
+        read=partial(read_volume, library, row.volume_key),
     )
 
 
 def _rows_of_one(
-    strategy: Strategy, library: Path, row: Mapping[str, Any], facts: Mapping[str, Any]
+    strategy: Strategy, library: Path, row: WeighedVolume, facts: Mapping[str, Any]
 ) -> pa.Table:
     slices = volume_slices(library, row, facts)
     dropped = strategy.config.dropped_weight

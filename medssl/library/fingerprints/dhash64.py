@@ -106,8 +106,10 @@ def _stretched(plane: NDArray[Any]) -> Bytes:
     if span == 0:
         return np.zeros(plane.shape, np.uint8)
     if exact and span < values.size:  # fewer values than pixels: divide each once
-        return np.take((np.arange(span + 1) * 255 // span).astype(np.uint8), values - low)
-    stretched: Bytes = ((values - low) * 255 // span).astype(np.uint8)
+        table: Bytes = (np.arange(span + 1) * 255 // span).astype(np.uint8)
+        stretched: Bytes = np.take(table, values - low)
+    else:
+        stretched = ((values - low) * 255 // span).astype(np.uint8)
     return stretched
 
 
