@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def find_duplicates(
         known: The edges between settled volumes.
     """
     rows = rows if hasattr(rows, "column") else sorted(rows, key=lambda row: row["volume_key"])
-    row_of = _by_key(rows)
+    row_of = by_key(rows)
     twins = _twins(rows, row_of, settled)
     same = [
         edge
@@ -83,9 +83,28 @@ def find_duplicates(
     ]
     doubles = {key for others in twins.values() for key in others}
     pairs = candidates(_without(rows, doubles), slices, config, settled)
-    comparisons = Comparisons(library)
     near: list[Edge] = []
     remembered = 0
+    for pair, found, earlier in measured(pairs, row_of, library, workers):
+        near += _edge(pair, found, row_of, twins, config)
+        remembered += earlier
+    edges = {edge.volumes: edge for edge in (*same, *near)} | {edge.volumes: edge for edge in known}
+    _log.info("%d pairs compared, %d of them earlier", len(pairs), remembered)
+    return Duplicates([edges[pair] for pair in sorted(edges)], len(pairs), remembered)
+
+
+def measured(
+    pairs: Sequence[Candidate],
+    row_of: Mapping[str, CatalogRow],
+    library: Path,
+    workers: int | str = 0,
+) -> Iterator[tuple[Candidate, Agreement | None, bool]]:
+    """Yield what comparing the voxels of each pair came to, and whether an earlier run did it.
+
+    In no order. None where a file is damaged, or comparing killed its worker; what was measured is
+    kept beside the library (see ``comparisons``).
+    """
+    comparisons = Comparisons(library)
     with task("compare volumes", len(pairs)) as work:
         todo = []
         for pair in pairs:
@@ -93,29 +112,26 @@ def find_duplicates(
             found = comparisons.get(name)
             if found is None:
                 todo.append((pair, name))
-                continue
-            remembered += 1
-            near += _edge(pair, found, row_of, twins, config)
-            work.advance()
+            else:
+                work.advance()
+                yield pair, found, True
         few = len(todo) < FEW_PAIRS and not isinstance(workers, str)
-        measured = map_unordered(
+        results = map_unordered(
             partial(_measure, library),
             todo,
             workers=INLINE if few else workers,
             crashed=_gave_up,
             shared=[library],
         )
-        for pair, name, found in measured:
+        for pair, name, found in results:
             if found is not None:
                 comparisons.add(name, found)
-            near += _edge(pair, found, row_of, twins, config)
             work.advance()
-    edges = {edge.volumes: edge for edge in (*same, *near)} | {edge.volumes: edge for edge in known}
-    _log.info("%d pairs compared, %d of them earlier", len(pairs), remembered)
-    return Duplicates([edges[pair] for pair in sorted(edges)], len(pairs), remembered)
+            yield pair, found, False
 
 
-def _by_key(rows: Sequence[CatalogRow]) -> Mapping[str, CatalogRow]:
+def by_key(rows: Sequence[CatalogRow]) -> Mapping[str, CatalogRow]:
+    """Return the rows by volume key; of ``CatalogRows`` only those that are asked for."""
     if hasattr(rows, "row"):
         return _Rows(rows)
     return {str(row["volume_key"]): row for row in rows}

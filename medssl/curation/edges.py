@@ -58,14 +58,15 @@ class NearDuplicateConfig(Config):
     shared_slices: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of a volume's slices, less the empty ones, from which another one that has them too is
     compared with it."""
-    copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.98
+    copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.998
     """Correlation of fine structure from which volumes of different patients are one scan."""
-    copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.12
-    """Up to this much motion between them, in voxels of a grid of at most 96 a side."""
-    same_patient_ncc: Annotated[float, Field(gt=0, le=1)] = 0.99
+    copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.065
+    """Up to this much motion between them, in voxels of a grid of at most 96 a side; a breath held
+    anew moves by 0.1 and more."""
+    same_patient_ncc: Annotated[float, Field(gt=0, le=1)] = 0.998
     """The same within one patient, where no header says that it is one acquisition."""
-    same_patient_motion_voxels: Annotated[float, Field(ge=0)] = 0.07
-    """Likewise; a second phase with the breath held well has moved by 0.1 and more."""
+    same_patient_motion_voxels: Annotated[float, Field(ge=0)] = 0.05
+    """Likewise."""
     same_acquisition_ncc: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Correlation that is enough where headers say that it is one acquisition."""
     link_ncc: Annotated[float, Field(gt=0, le=1)] = 0.8

@@ -20,7 +20,7 @@ from medssl.io.volume import Volume
 Float64Array = NDArray[np.float64]
 Alteration = Callable[[Volume, np.random.Generator], Volume]
 
-MOST_VOXELS: Final = 250_000
+MOST_VOXELS: Final = 500_000
 """Bases with more are resampled to this many: the suite has thousands of volumes."""
 _BLUR_PER_STEP: Final = 2.3548
 """Full width at half maximum of a Gaussian, in standard deviations."""

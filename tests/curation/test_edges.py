@@ -39,14 +39,14 @@ def agreed(score, motion=0.01, **shares):
 @pytest.mark.parametrize(
     ("said", "b", "agreement", "kind", "drops"),
     [
-        ("strangers", row("b"), agreed(0.99), "re_reconstruction", True),
-        ("strangers", thick(), agreed(0.99), "re_reconstruction", True),
-        ("strangers", coarse(), agreed(0.99), "resampled", True),
+        ("strangers", row("b"), agreed(0.999), "re_reconstruction", True),
+        ("strangers", thick(), agreed(0.999), "re_reconstruction", True),
+        ("strangers", coarse(), agreed(0.999), "resampled", True),
         ("strangers", row("b"), agreed(0.97), "ambiguous", False),
-        ("strangers", row("b"), agreed(0.99, motion=0.2), "ambiguous", False),
-        ("strangers", row("b"), agreed(0.99, motion=float("nan")), "ambiguous", False),
-        ("one_patient", coarse(), agreed(0.995), "resampled", True),
-        ("one_patient", coarse(), agreed(0.985), "same_patient", False),
+        ("strangers", row("b"), agreed(0.999, motion=0.2), "ambiguous", False),
+        ("strangers", row("b"), agreed(0.999, motion=float("nan")), "ambiguous", False),
+        ("one_patient", coarse(), agreed(0.999), "resampled", True),
+        ("one_patient", coarse(), agreed(0.997), "same_patient", False),
         ("one_patient", row("b"), agreed(0.999, motion=0.1), "same_patient", False),
         ("same_acquisition", coarse(), agreed(0.92, motion=0.3), "re_reconstruction", True),
         ("same_acquisition", row("b"), agreed(0.85), "same_patient", False),
@@ -71,7 +71,7 @@ def test_a_part_is_named_whichever_comes_first():
 
 def test_a_finer_zoom_is_another_view_and_no_copy():
     zoom = row("b", spacing_i_mm=1.0, spacing_j_mm=1.0)
-    found = judge(row("a"), zoom, "strangers", agreed(0.99, share_a=0.5), CONFIG)
+    found = judge(row("a"), zoom, "strangers", agreed(0.999, share_a=0.5), CONFIG)
     assert (found.kind, found.part) == ("re_reconstruction", "b")
     assert found.kind in DEMOTES
 
