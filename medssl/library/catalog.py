@@ -185,9 +185,13 @@ def _outdated(library: Path, schema: pa.Schema) -> InputError:
     version, spec = (
         (schema.metadata or {}).get(key, b"").decode() for key in (_VERSION_KEY, _SPEC_KEY)
     )
+    found = [f"format version {version or 'unknown'}", f"signatures {spec or 'of no stated kind'}"]
+    wanted = f"{FORMAT_VERSION} and {SPEC}"
+    if [version, spec] == [FORMAT_VERSION, SPEC]:
+        odd = sorted(set(schema.names) ^ set(COLUMNS))
+        found, wanted = [f"other columns ({', '.join(odd)})"], "the columns of its own version"
     return InputError(
-        f"the catalog of {library} has format version {version or 'unknown'} and signatures "
-        f"{spec or 'of no stated kind'}, this medssl reads {FORMAT_VERSION} and {SPEC}",
+        f"the catalog of {library} has {' and '.join(found)}, this medssl reads {wanted}",
         hint="if it is older, run the same `medssl ingest` again: it completes the library from "
         "its own volumes",
     )

@@ -7,6 +7,7 @@ from medssl.library.catalog import (
     COLUMNS,
     catalog_digest,
     catalog_path,
+    is_current,
     read_catalog,
     write_catalog,
 )
@@ -87,3 +88,12 @@ def test_the_digest_does_not_depend_on_how_the_file_is_cut(tmp_path):
     table = pq.read_table(catalog_path(tmp_path))
     pq.write_table(table, catalog_path(tmp_path), row_group_size=3)
     assert catalog_digest(tmp_path) == before
+
+
+def test_a_catalog_of_other_columns_names_them(tmp_path):
+    write_catalog(tmp_path, [row("a")], "key-id")
+    path = catalog_path(tmp_path)
+    pq.write_table(pq.read_table(path).drop(["std", "mean"]), path)
+    assert not is_current(tmp_path)
+    with pytest.raises(InputError, match=r"has other columns \(mean, std\), this medssl reads"):
+        read_catalog(tmp_path)
