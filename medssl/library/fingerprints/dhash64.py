@@ -105,11 +105,7 @@ def _stretched(plane: NDArray[Any]) -> Bytes:
     span = values.max() - low
     if span == 0:
         return np.zeros(plane.shape, np.uint8)
-    if exact and span < values.size:  # fewer values than pixels: divide each once
-        table: Bytes = (np.arange(span + 1) * 255 // span).astype(np.uint8)
-        stretched: Bytes = np.take(table, values - low)
-    else:
-        stretched = ((values - low) * 255 // span).astype(np.uint8)
+    stretched: Bytes = ((values - low) * 255 // span).astype(np.uint8)
     return stretched
 
 
