@@ -1,4 +1,4 @@
-"""Commands that look at selections: why, what changed, and what leaks."""
+"""Commands beside curate: why, what changed, what leaks, and which thresholds fit."""
 
 from pathlib import Path
 from typing import Annotated
@@ -114,8 +114,32 @@ def audit_leakage(
         raise typer.Exit(show(request, out))
 
 
+def calibrate(
+    library: Annotated[Path, typer.Argument(metavar="LIBRARY", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Settings, such as false_positive_rate=0.001."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that compare, 0: one per core.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="The thresholds, for `curate --config`."),
+    ] = None,
+) -> None:
+    """Thresholds of `curate` from pairs that this library's own headers confirm.
+
+    Exit codes: 0 found, 1 too few pairs to say anything.
+    """
+    from medssl.cli.calibration import show
+    from medssl.cli.run import user_errors_explained
+
+    with user_errors_explained():
+        show(library, tuple(overrides or ()), workers, out)
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
     app.command()(explain)
     app.command()(diff)
     app.command("audit-leakage")(audit_leakage)
+    app.command()(calibrate)

@@ -54,7 +54,16 @@ def test_every_stage_is_a_command(command):
         "export",
         "predict",
     )
-    for name in (*stages, "deidentify", "privacy-audit", "run", "doctor"):
+    for name in (
+        *stages,
+        "explain",
+        "diff",
+        "audit-leakage",
+        "deidentify",
+        "privacy-audit",
+        "run",
+        "doctor",
+    ):
         assert f" {name} " in text
         assert command(name, "--help").exit_code == 0
 

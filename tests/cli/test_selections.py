@@ -181,3 +181,29 @@ def test_real_hippocampi(command, tmp_path):
     answer = command("audit-leakage", train, test)
     assert answer.exit_code == 1
     assert "test case 41 and training case 8: the same file" in answer.output
+
+
+def test_calibrating_on_too_little_says_nothing(command, library):
+    answer = command("calibrate", library, "--workers", "1")
+    assert answer.exit_code == 1
+    assert "pairs of one acquisition" in answer.output or "comparable pairs" in answer.output
+    assert "Traceback" not in answer.output
+    assert command("calibrate", "--help").exit_code == 0
+
+
+def test_calibrated_thresholds_are_ready_to_use(command, library, tmp_path, monkeypatch):
+    from medssl.config.load import load
+    from medssl.curation.calibrate import Calibration
+    from medssl.curation.curate import CurateConfig
+
+    found = Calibration(
+        copies=40, strangers=200, copy_ncc=0.995, copy_motion_voxels=0.1, recall=0.9,
+        false_positive_rate=0.01, recall_before=0.8, false_positive_rate_before=0.02,
+    )  # fmt: skip
+    monkeypatch.setattr("medssl.cli.calibration.calibrate", lambda *_, **__: found)
+    out = tmp_path / "thresholds.yaml"
+    answer = command("calibrate", library, "--out", out)
+    assert answer.exit_code == 0, answer.output
+    assert "find 90.0% of the copies, and 1.00% of the strangers pass" in answer.output
+    config = load(CurateConfig, out, [f"library={library}", "name=x"])
+    assert config.near_duplicate.same_patient_ncc >= config.near_duplicate.copy_ncc == 0.995
