@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
@@ -166,12 +166,16 @@ def test_the_larger_grid_counts_against_the_limit(tmp_path):
     steps=st.lists(st.sampled_from([1.0, 1.7, 4.0]), min_size=4, max_size=12),
     tilt=st.floats(-0.5, 0.5),
 )
+@example(steps=[4.0, 4.0, 4.0, 1.0, 1.0, 1.0, 1.0], tilt=0.0)
 @settings(max_examples=15, deadline=None)
 def test_any_three_steps_and_any_tilt(steps, tilt, tmp_path_factory):
     folder = tmp_path_factory.mktemp("series")
     write(folder, [0, *np.cumsum(steps)], tilt=(0, tilt))
     found, refused = outcomes(folder, limits(fill_missing=3))
-    assert set(refused) <= {"missing_slices"}  # four times 1 is 4: three or more in a row
+    # Four times 1 is 4: three or more slices may be missing in a row; and where most steps are
+    # short, an even grid would be mostly made up.
+    made_up = sum(steps) / np.quantile(steps, 0.5, method="lower") + 1.5 > 2 * (len(steps) + 1)
+    assert set(refused) <= {"missing_slices", *(["uneven_spacing"] if made_up else [])}
     assert len(found) == 1 - len(refused)
     for one in found:
         check(one, inside=1)
