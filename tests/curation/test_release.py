@@ -91,7 +91,7 @@ def test_one_after_the_other_is_as_all_at_once_in_the_order_of_arrival(tmp_path)
     days = [
         {"a": Scan(resampled(blobs(1), 1.3), "p"), "b": Scan(blobs(2), "q")},
         {"c": Scan(blobs(1), "r"), "d": Scan(resampled(blobs(2), 1.4), "s")},
-        {"e": Scan(resampled(blobs(1), 1.6), "t"), "f": Scan(blobs(3), "u")},
+        {"e": Scan(resampled(blobs(1), 1.25), "t"), "f": Scan(blobs(3), "u")},
     ]
     scans, base = {}, None
     for number, day in enumerate(days):
