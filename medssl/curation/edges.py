@@ -58,14 +58,14 @@ class NearDuplicateConfig(Config):
     shared_slices: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of a volume's slices, less the empty ones, from which another one that has them too is
     compared with it."""
-    copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.998
+    copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.9985
     """Correlation of fine structure from which volumes of different patients are one scan."""
-    copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.065
-    """Up to this much motion between them, in voxels of a grid of at most 96 a side; a breath held
-    anew moves by 0.1 and more."""
-    same_patient_ncc: Annotated[float, Field(gt=0, le=1)] = 0.998
+    copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.1
+    """Up to this much motion between them, in voxels of a grid of at most 96 a side; noise seems to
+    move a little, and a breath held anew moves by more, or loses correlation."""
+    same_patient_ncc: Annotated[float, Field(gt=0, le=1)] = 0.9985
     """The same within one patient, where no header says that it is one acquisition."""
-    same_patient_motion_voxels: Annotated[float, Field(ge=0)] = 0.05
+    same_patient_motion_voxels: Annotated[float, Field(ge=0)] = 0.07
     """Likewise."""
     same_acquisition_ncc: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Correlation that is enough where headers say that it is one acquisition."""

@@ -6,8 +6,8 @@ axes; and for a part of a series by the slices that both have. What is compared 
 finds copies and not follow-ups, is told in ``structure.py``.
 
 Measured by ``pipelines/benchmarks/volume_duplicates.py``: copies with another kernel, thickness or
-spacing score 0.998 and more, and seem to have moved by 0.065 voxels at most, but for one in twenty
-kernels; a second phase or a follow-up reaches 0.998 too, and has moved by 0.07 at the least.
+spacing score 0.9985 and more and seem to have moved by 0.1 voxels at most, but for one kernel in
+forty; a second phase or a follow-up reaches one of the two, and not both.
 """
 
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ def agreed(score, motion=0.01, **shares):
         ("strangers", row("b"), agreed(0.999, motion=0.2), "ambiguous", False),
         ("strangers", row("b"), agreed(0.999, motion=float("nan")), "ambiguous", False),
         ("one_patient", coarse(), agreed(0.999), "resampled", True),
-        ("one_patient", coarse(), agreed(0.997), "same_patient", False),
+        ("one_patient", coarse(), agreed(0.998), "same_patient", False),
         ("one_patient", row("b"), agreed(0.999, motion=0.1), "same_patient", False),
         ("same_acquisition", coarse(), agreed(0.92, motion=0.3), "re_reconstruction", True),
         ("same_acquisition", row("b"), agreed(0.85), "same_patient", False),

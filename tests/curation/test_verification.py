@@ -32,7 +32,7 @@ def test_copies_of_real_volumes_reach_the_threshold(real):
     noisy = found.pop("sharp kernel")  # so much noise that headers are needed to be sure
     assert noisy.score >= LIMITS.same_acquisition_ncc
     assert noisy.motion_voxels < 0.15
-    assert min(x.score for x in found.values()) >= LIMITS.same_patient_ncc, found
+    assert min(x.score for x in found.values()) >= 0.998, found
     coarser = found.pop("coarser")
     assert coarser.motion_voxels <= LIMITS.same_patient_motion_voxels
     # Interpolating between thick slices seems to move a little: it may stay undecided.
