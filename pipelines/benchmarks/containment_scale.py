@@ -116,10 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         took = f"{reading['s']:.2f}", f"{reading['peak_mb']:.0f}"
         table.add_row(f"{reading['slices']:,}", *took, *found)
     console.print(table)
+    small = [reading["s"] for reading in readings if reading["slices"] <= AT]
     claims = {
-        f"at most {MOST_S:g} s for {AT:,} slices": all(
-            reading["s"] <= MOST_S for reading in readings if reading["slices"] <= AT
-        ),
+        **({f"at most {MOST_S:g} s up to {AT:,} slices": max(small) <= MOST_S} if small else {}),
         f"at most {MOST_MB} MB": all(reading["peak_mb"] <= MOST_MB for reading in readings),
         "the planted pairs found, and no other": all(
             reading["found"] == reading["planted"] for reading in readings
