@@ -34,8 +34,8 @@ def store_measured(
 ) -> Measured:
     """Write ``volume`` as ``write_volume`` does, and measure it.
 
-    Hashing, packing and counting leave Python's lock, so that threads help: this one packs, the
-    others measure. What is found does not depend on their number.
+    Hashing and counting leave Python's lock, so that threads help: this one packs, the others
+    measure. What is found does not depend on their number.
     """
     turned = to_closest_ras(volume)
     array, intensity = turned.array_IJK, turned.intensity

@@ -151,20 +151,30 @@ def read_catalog_table(library: Path, columns: Sequence[str] | None = None) -> p
     Raises:
         InputError: when there is none, it is damaged, or another version wrote it.
     """
+    return _read_columns(library, _open(library), columns)
+
+
+_AGAIN = "run the same `medssl ingest` again: it writes the catalog anew"
+
+
+def _open(library: Path) -> pq.ParquetFile:
     path = catalog_path(library)
     if not path.is_file():
         raise InputError(f"{library} holds no catalog", hint="run `medssl ingest` first")
-    again = "run the same `medssl ingest` again: it writes the catalog anew"
     try:
-        schema = pq.read_schema(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError):
-        raise InputError(f"the catalog of {library} is damaged", hint=again) from None
-    if not _is_current(schema):
-        raise _outdated(library, schema)
+        raise InputError(f"the catalog of {library} is damaged", hint=_AGAIN) from None
+    if not _is_current(file.schema_arrow):
+        raise _outdated(library, file.schema_arrow)
+    return file
+
+
+def _read_columns(library: Path, file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
     try:
-        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+        return file.read(columns=list(columns) if columns is not None else None)
     except (pa.ArrowException, OSError):
-        hint = f"delete {FILE} and {again}"
+        hint = f"delete {FILE} and {_AGAIN}"
         raise InputError(f"the catalog of {library} is damaged", hint=hint) from None
 
 
@@ -211,9 +221,9 @@ def catalog_digest(library: Path) -> str:
 
     Column by column, some rows at a time, so that a million rows need no memory to speak of.
     """
-    digest = hashlib.sha256()
+    digest, file = hashlib.sha256(), _open(library)
     for name in COLUMNS:
-        column = read_catalog_table(library, [name])
+        column = _read_columns(library, file, [name])
         digest.update(f"{name}/{column.num_rows}\n".encode())
         for batch in column.to_batches(max_chunksize=_ROWS_AT_ONCE):
             values = [_text(value) for value in batch[name].to_pylist()]
