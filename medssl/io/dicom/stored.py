@@ -12,6 +12,7 @@ from typing import NewType, TypeAlias
 import numpy as np
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import RLELossless
 
 from medssl.io.dicom import vocabulary as terms
 from medssl.io.dicom.codestream import fragments
@@ -51,7 +52,7 @@ def read_stored(
         RejectedFileError: ``undecodable_pixels``, ``truncated_pixel_data``, ``unreadable_file``.
     """
     read = _Reader(limits).read
-    if threads == 1 or all(header.pixels.plain for header in slices):
+    if threads == 1 or not any(_takes_long(header) for header in slices):
         yield from map(read, slices)
         return
     ahead: deque[Future[StoredPixels]] = deque()
@@ -92,6 +93,12 @@ def _stored_in_file(header: SliceHeader, limits: Limits) -> Iterator[VoxelArray]
     with untrusted("undecodable_pixels"):
         for image in _images(header, limits):
             yield _decoded(image, header)
+
+
+def _takes_long(header: SliceHeader) -> bool:
+    """Return whether decoding takes longer than to hand the slice to a thread and back."""
+    syntax = header.pixels.syntax
+    return syntax.is_encapsulated and syntax != RLELossless
 
 
 class _Reader:

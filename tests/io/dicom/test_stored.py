@@ -100,7 +100,7 @@ def test_nor_does_the_reason(threads, tmp_path):
 
 
 def test_no_more_slices_are_held_than_there_are_threads(tmp_path, monkeypatch):
-    headers, decoded = headers_of(compressed(RLELossless), tmp_path), []
+    headers, decoded = headers_of(compressed(JPEGLSLossless), tmp_path), []
     original = stored.decode
     monkeypatch.setattr(stored, "decode", lambda *a: decoded.append(1) or original(*a))
     for taken, _ in enumerate(read_stored(headers, LIMITS, 2)):
@@ -110,7 +110,7 @@ def test_no_more_slices_are_held_than_there_are_threads(tmp_path, monkeypatch):
 
 
 def test_slices_are_decoded_at_once(tmp_path, monkeypatch):
-    headers, together = headers_of(compressed(RLELossless), tmp_path)[:2], threading.Barrier(2)
+    headers, together = headers_of(compressed(JPEGLSLossless), tmp_path)[:2], threading.Barrier(2)
     original = stored.decode
 
     def meet(*arguments):
@@ -121,8 +121,17 @@ def test_slices_are_decoded_at_once(tmp_path, monkeypatch):
     assert len(list(read_stored(headers, LIMITS, 2))) == 2
 
 
+def test_slices_that_are_read_at_once_need_no_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "ThreadPoolExecutor", lambda _: pytest.fail("a thread"))
+    for number, slices in enumerate(
+        [compressed(RLELossless), phantoms.dicom_slices(ARRAY, AFFINE)]
+    ):
+        headers = headers_of(slices, tmp_path / f"{number}")
+        assert len(list(read_stored(headers, LIMITS, 2))) == SHAPE[2]
+
+
 def test_a_stack_given_up_leaves_no_thread(tmp_path):
-    headers, before = headers_of(compressed(RLELossless), tmp_path), threading.active_count()
+    headers, before = headers_of(compressed(JPEGLSLossless), tmp_path), threading.active_count()
     slices = read_stored(headers, LIMITS, 2)
     next(slices)
     slices.close()
@@ -131,7 +140,7 @@ def test_a_stack_given_up_leaves_no_thread(tmp_path):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_file_of_many_frames_is_read_once(threads, tmp_path, monkeypatch):
-    headers, reads = headers_of([enhanced(RLELossless)], tmp_path), []
+    headers, reads = headers_of([enhanced(JPEGLSLossless)], tmp_path), []
     original = stored.open_dicom
     monkeypatch.setattr(stored, "open_dicom", lambda *a: reads.append(1) or original(*a))
     assert len(list(read_stored(headers, LIMITS, threads))) == SHAPE[2]
