@@ -1,10 +1,9 @@
 """A volume into the library, and what its row says of its voxels, in one go."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,34 +33,26 @@ def store_measured(
 ) -> Measured:
     """Write ``volume`` as ``write_volume`` does, and measure it.
 
-    Hashing and counting leave Python's lock, so that threads help: this one packs, the others
-    measure. What is found does not depend on their number.
+    Hashing and counting leave Python's lock, so that threads help. Packing does not, and it comes
+    last. What is found does not depend on the number of threads.
     """
     turned = to_closest_ras(volume)
     array, intensity = turned.array_IJK, turned.intensity
-    with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
-        digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
-        numbers = pool.submit(statistics, array)
+    with ThreadPoolExecutor(threads) as pool:
         signatures = pool.submit(perceptual, array, intensity, turned.slice_axis)
         content = pool.submit(file_digest)
-        if threads == 1:
-            jobs: list[Future[Any]] = [digests, numbers, signatures, content]
-            wait(jobs)
-        stored = write_volume(
-            library,
-            volume_key,
-            turned,
-            lambda: digests.result().slices,
-            lambda: three_planes(turned, numbers.result()["p01"], numbers.result()["p99"]),
-            signatures.result,
-        )
-    return Measured(
-        stored,
-        content.result(),
-        digests.result().volume,
-        signatures.result(),
-        numbers.result(),
+        numbers = pool.submit(statistics, array)
+        digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
+    found = numbers.result()
+    stored = write_volume(
+        library,
+        volume_key,
+        turned,
+        lambda: digests.result().slices,
+        lambda: three_planes(turned, found["p01"], found["p99"]),
+        signatures.result,
     )
+    return Measured(stored, content.result(), digests.result().volume, signatures.result(), found)
 
 
 def statistics(array: VoxelArray) -> dict[str, float]:
