@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile(
-    "suite", deadline=None
-)  # machines are shared: a slow example is no failure
+settings.register_profile("suite", deadline=None)  # a slow example on a busy machine is no failure
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parents[1]
