@@ -20,7 +20,7 @@ from medssl.runs.private import read_config, without_private, write_config
 from medssl.runs.tracking import Tracker, TrackingConfig, open_tracker, send_leftovers
 
 _LOCK = ".lock"
-_NOT_COMPARED = ("tracking", "workers", "follow", "repair", "staging_gib")
+_NOT_COMPARED = ("tracking", "workers", "follow", "repair", "staging_gib", "create_key")
 # They change where and how fast, never the result
 _MOST_CHANGES_SHOWN = 12
 _LARGEST_ARTIFACT_BYTES = 50_000_000
