@@ -94,7 +94,7 @@ def test_whatever_the_order_in_memory_the_volume_is_the_same(axes, signs, shape,
     )
 
 
-@pytest.mark.parametrize("shape", [(3, 1500, 1700), (1, 1, 1), (700, 30, 20), (2, 3, 40_000)])
+@pytest.mark.parametrize("shape", [(3, 1500, 1700), (1, 1, 1), (700, 30, 20), (2, 3, 4000)])
 def test_any_shape_is_stored_in_parts_that_lie_together(shape, tmp_path):
     """Chunks are whole planes, blocks whole rows: nothing is gathered from far apart."""
     array = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
