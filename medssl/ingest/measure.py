@@ -31,10 +31,9 @@ class Measured:
 def store_measured(
     library: Path, volume_key: str, volume: Volume, file_digest: Callable[[], str], threads: int = 1
 ) -> Measured:
-    """Write ``volume`` as ``write_volume`` does, and measure it.
+    """Write ``volume`` as ``write_volume`` does, and measure it meanwhile.
 
-    Hashing and counting leave Python's lock, so that threads help. Packing does not, and it comes
-    last. What is found does not depend on the number of threads.
+    Neither what is found nor what is written depends on the number of threads.
     """
     turned = to_closest_ras(volume)
     array, intensity = turned.array_IJK, turned.intensity
@@ -43,16 +42,18 @@ def store_measured(
         content = pool.submit(file_digest)
         numbers = pool.submit(statistics, array)
         digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
-    found = numbers.result()
-    stored = write_volume(
-        library,
-        volume_key,
-        turned,
-        lambda: digests.result().slices,
-        lambda: three_planes(turned, found["p01"], found["p99"]),
-        signatures.result,
+        stored = write_volume(
+            library,
+            volume_key,
+            turned,
+            lambda: digests.result().slices,
+            lambda: three_planes(turned, numbers.result()["p01"], numbers.result()["p99"]),
+            signatures.result,
+            pool,
+        )
+    return Measured(
+        stored, content.result(), digests.result().volume, signatures.result(), numbers.result()
     )
-    return Measured(stored, content.result(), digests.result().volume, signatures.result(), found)
 
 
 def statistics(array: VoxelArray) -> dict[str, float]:

@@ -5,9 +5,11 @@ so that nothing is turned on the way; the meta data say how to turn them when th
 """
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 
 from medssl.errors import InputError
 from medssl.io.geometry import in_memory, memory_order, to_closest_ras
+from medssl.io.narrow import VoxelArray
 from medssl.io.volume import SliceSource, Volume
 from medssl.library.fingerprints.perceptual import SPEC, Perceptual
 from medssl.library.fingerprints.slice_digest import slice_digests
@@ -28,8 +31,7 @@ FORMAT_VERSION = 3
 _META, _SLICES, _DIGESTS, _PICTURE = "medssl", "slices", "slice_digests", "picture"
 _PERCEPTUAL = "perceptual"
 _CHUNK_BYTES, _BLOCK_BYTES = 2 * 2**20, 64 * 2**10
-"""A chunk is some whole planes, a block some whole rows of one: both are parts of the array as they
-lie, and are packed where they are."""
+blosc2.set_releasegil(True)  # else threads that pack wait for each other
 _RECORD_BYTES = 128
 """More than the signatures of a slice take up."""
 
@@ -66,6 +68,7 @@ def write_volume(
     digests: Callable[[], Sequence[str]] | None = None,
     picture: Callable[[], bytes] | None = None,
     perceptual: Callable[[], Perceptual] | None = None,
+    pool: Executor | None = None,
 ) -> Volume:
     """Store ``volume``, turned to the closest RAS grid; the file appears whole or not at all.
 
@@ -76,6 +79,7 @@ def write_volume(
         digests: gives ``slice_digests`` of the turned volume, where somebody makes them anyway.
         picture: gives a PNG that shows the volume.
         perceptual: gives its signatures; see ``write_perceptual`` for adding them later.
+        pool: its threads pack; the file's bytes do not depend on it.
 
     Returns:
         The volume as it was stored.
@@ -85,30 +89,23 @@ def write_volume(
     """
     stored = to_closest_ras(volume)
     array, _ = in_memory(stored.array_IJK)
-    planes, rows = _planes_and_rows(array.shape, array.dtype.itemsize)
-    chunk_bytes = array[:planes].nbytes
+    layout = _Layout(array)
     with (
         atomic_path(volume_path(library, volume_key)) as partial,
-        _full_disk_named(partial, 2 * chunk_bytes),
+        _full_disk_named(partial, 2 * layout.chunk_bytes),
     ):
         file = blosc2.empty(
             array.shape,
             dtype=array.dtype,
             urlpath=str(partial),
             mode="w",
-            chunks=(planes, *array.shape[1:]),
-            blocks=(1, rows, array.shape[2]),
-            cparams=blosc2.CParams(
-                codec=blosc2.Codec.ZSTD,
-                clevel=1,
-                filters=[blosc2.Filter.BITSHUFFLE],
-                typesize=array.dtype.itemsize,
-                nthreads=1,
-            ),
+            chunks=layout.chunk_shape,
+            blocks=layout.block_shape,
+            cparams=blosc2.CParams(**layout.packing),
             meta={_META: _geometry(stored)},
         )
-        for start in range(0, len(array), planes):
-            file[start : start + planes] = np.ascontiguousarray(array[start : start + planes])
+        for index, chunk in enumerate((pool.map if pool else map)(layout.pack, layout.chunks())):
+            file.schunk.update_chunk(index, chunk)
         file.schunk.vlmeta[_SLICES] = [list(astuple(source)) for source in stored.slices]
         file.schunk.vlmeta[_DIGESTS] = list(
             digests()
@@ -135,12 +132,56 @@ def write_perceptual(library: Path, volume_key: str, found: Perceptual) -> None:
             file.schunk.vlmeta[_PERCEPTUAL] = asdict(found)
 
 
-def _planes_and_rows(shape: Sequence[int], itemsize: int) -> tuple[int, int]:
-    """Return how many planes make a chunk, and how many rows of one make a block."""
-    row_bytes = shape[2] * itemsize
-    planes = max(1, _CHUNK_BYTES // (shape[1] * row_bytes))
-    rows = max(1, _BLOCK_BYTES // row_bytes)
-    return min(planes, shape[0]), min(rows, shape[1])
+class _Layout:
+    """How an array is cut: a chunk is some whole planes, a block some whole rows of one.
+
+    Both are parts of the array as it lies, so that they are packed where they are.
+    """
+
+    def __init__(self, array: VoxelArray) -> None:
+        self._array = array
+        planes, rows, columns = array.shape
+        row_bytes = columns * array.dtype.itemsize
+        planes = min(planes, max(1, _CHUNK_BYTES // (rows * row_bytes)))
+        self.chunk_shape = planes, rows, columns
+        self.block_shape = 1, min(rows, max(1, _BLOCK_BYTES // row_bytes)), columns
+        self.packing: dict[str, Any] = {
+            "codec": blosc2.Codec.ZSTD,
+            "clevel": 1,
+            "filters": [blosc2.Filter.BITSHUFFLE],
+            "typesize": array.dtype.itemsize,
+            "nthreads": 1,
+        }
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk, unpacked."""
+        return math.prod(self.chunk_shape) * self._array.dtype.itemsize
+
+    def chunks(self) -> Iterator[VoxelArray]:
+        """Yield the parts of the array; the last may have fewer planes."""
+        planes = self.chunk_shape[0]
+        for start in range(0, len(self._array), planes):
+            yield self._array[start : start + planes]
+
+    def pack(self, part: VoxelArray) -> bytes:
+        """Return a chunk as blosc2 would make it, filled up with zeros to whole planes and blocks.
+
+        Making chunks one by one lets several threads do it; blosc2's own threads order the blocks
+        of a chunk by who was first.
+        """
+        _, rows, columns = self.block_shape
+        whole_shape = self.chunk_shape[0], -(-part.shape[1] // rows) * rows, columns
+        if part.shape != whole_shape:
+            planes, filled_rows, _ = part.shape
+            whole = np.zeros(whole_shape, part.dtype)
+            whole[:planes, :filled_rows] = part
+            part = whole
+        block_bytes = rows * columns * part.dtype.itemsize
+        packed: bytes = blosc2.compress2(
+            np.ascontiguousarray(part), blocksize=block_bytes, **self.packing
+        )
+        return packed
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
     python -m pipelines.benchmarks.ingest_speed --out runs/ingest_speed.json
 
-Each reading is a process of its own, in turns, so that a busy machine slows all of them alike. The
-Python tools are timed within their process once it is warm: they have read a tiny series before,
-and those that read to memory do it three times, of which the median counts, since a virtual machine
-may have to fetch the memory of the first from its host. dcm2niix is a program, and its time holds
-its start, which is measured (``dcm2niix, start``) and stated; -z y may pack with pigz on several
-cores where that is installed. Peak memory is that of the process, imports included. The page cache
-is warm throughout.
+Each reading is a process of its own, in turns, so that a busy machine slows all of them alike. In
+it a tool reads the files three times, and the median counts, since a virtual machine may have to
+fetch the memory of the first from its host. The Python tools are warm: they have read a tiny series
+before. dcm2niix is a program, and its time holds its start, which is measured (``dcm2niix, start``)
+and stated; -z y may pack with pigz on several cores where that is installed. Peak memory is that of
+the process, imports included. The page cache is warm throughout.
 
 - memory: 300 x 512^2 uncompressed to a volume, on one core. dcm2niix -z n also writes it (to the
   page cache).
@@ -116,14 +115,17 @@ LIBRARIES: dict[str, tuple[Tool, int | None]] = {
 }
 PARTS = ("memory", "library", "compressed", "archive")
 _READS = 3
-"""How often a process reads to memory; its median counts."""
+"""How often a process reads the files; its median counts."""
 
 
-def measure(tool: Tool, source: Path, target: Path, cores: int | None = None) -> Reading:
-    """Return the seconds and the peak MB of ``tool`` in a fresh process of its own cores."""
+def measure(tool: Tool, source: Path, targets: Sequence[Path], cores: int | None = None) -> Reading:
+    """Return the median seconds and the peak MB of ``tool`` in a fresh process of its own cores.
+
+    It reads ``source`` once for each of ``targets``, which are folders.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(tool, source, target, cores, sender))
+    child = context.Process(target=_child, args=(tool, source, targets, cores, sender))
     child.start()
     sender.close()
     try:
@@ -141,11 +143,9 @@ def in_turns(
     readings: dict[str, list[Reading]] = {name: [] for name in tools}
     for _ in range(rounds):
         for name, (tool, cores) in tools.items():
-            target = scratch / "out"
-            target.mkdir()
-            reading = measure(tool, source, target, cores)
-            readings[name].append(reading | {"written_mb": _stored_mb(target)})
-            shutil.rmtree(target)
+            targets = _empty_folders(scratch / "out")
+            reading = measure(tool, source, targets, cores)
+            readings[name].append(reading | {"written_mb": _stored_mb(targets[0])})
     return {
         name: {
             "s": median(r["s"] for r in many),
@@ -162,11 +162,9 @@ def archive(folder: Path, scratch: Path, rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {"1 worker": [], "2 workers": [], "again": []}
     for _ in range(rounds):
         for name, workers in (("2 workers", 2), ("1 worker", 1)):
-            target = scratch / name
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()
-            times[name].append(measure(partial(run_ingest, workers=workers), folder, target)["s"])
-        times["again"].append(measure(run_ingest, folder, scratch / "1 worker")["s"])
+            targets = _empty_folders(scratch / "out")
+            times[name].append(measure(partial(run_ingest, workers=workers), folder, targets)["s"])
+        times["again"].append(measure(run_ingest, folder, targets)["s"])
     return {name: median(values) for name, values in times.items()}
 
 
@@ -264,14 +262,15 @@ def show(result: dict[str, Any]) -> None:
     console.print(claims)
 
 
-def _child(tool: Tool, source: Path, target: Path, cores: int | None, sender: Any) -> None:
+def _child(
+    tool: Tool, source: Path, targets: Sequence[Path], cores: int | None, sender: Any
+) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     program = getattr(tool, "func", tool) in (run_dcm2niix, start_dcm2niix)
     if not program:
         _warm_up(tool)
     times = []
-    reader = getattr(tool, "func", tool) in (read_medssl, read_simpleitk)
-    for _ in range(_READS if reader else 1):
+    for target in targets:
         begin = time.perf_counter()
         tool(source, target)
         times.append(time.perf_counter() - begin)
@@ -279,6 +278,15 @@ def _child(tool: Tool, source: Path, target: Path, cores: int | None, sender: An
     sender.send(
         {"s": median(times), "peak_mb": (children_kib if program else _peak_kib()) * 1.024e-3}
     )
+
+
+def _empty_folders(parent: Path) -> list[Path]:
+    """Return a folder for each reading of a process; what lay there is gone."""
+    shutil.rmtree(parent, ignore_errors=True)
+    folders = [parent / str(number) for number in range(_READS)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return folders
 
 
 def _warm_up(tool: Tool) -> None:
