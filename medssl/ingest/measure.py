@@ -1,9 +1,12 @@
 """A volume into the library, and what its row says of its voxels, in one go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from medssl.library.fingerprints.voxel_digest import voxel_digests
 from medssl.library.pictures import three_planes
 from medssl.library.small_integers import are_small, histogram
 from medssl.library.volumes import write_volume
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,23 +42,40 @@ def store_measured(
     """
     turned = to_closest_ras(volume)
     array, intensity = turned.array_IJK, turned.intensity
-    with ThreadPoolExecutor(threads) as pool:
-        signatures = pool.submit(perceptual, array, intensity, turned.slice_axis)
-        content = pool.submit(file_digest)
-        numbers = pool.submit(statistics, array)
-        digests = pool.submit(voxel_digests, array, intensity, turned.slice_axis)
+    with _pool(threads) as pool:
+        signatures = _begin(pool, perceptual, array, intensity, turned.slice_axis)
+        content = _begin(pool, file_digest)
+        numbers = _begin(pool, statistics, array)
+        digests = _begin(pool, voxel_digests, array, intensity, turned.slice_axis)
         stored = write_volume(
             library,
             volume_key,
             turned,
-            lambda: digests.result().slices,
-            lambda: three_planes(turned, numbers.result()["p01"], numbers.result()["p99"]),
-            signatures.result,
+            lambda: digests().slices,
+            lambda: three_planes(turned, numbers()["p01"], numbers()["p99"]),
+            signatures,
             pool,
         )
-    return Measured(
-        stored, content.result(), digests.result().volume, signatures.result(), numbers.result()
-    )
+        return Measured(stored, content(), digests().volume, signatures(), numbers())
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Yield a pool, or None for one thread: that is the calling one, which would only wait."""
+    if threads == 1:
+        yield None
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool
+
+
+def _begin(
+    pool: ThreadPoolExecutor | None, function: Callable[..., T], *arguments: object
+) -> Callable[[], T]:
+    """Return what gives the result; without a pool it is worked out when first asked for."""
+    if pool is None:
+        return cache(partial(function, *arguments))
+    return pool.submit(function, *arguments).result
 
 
 def statistics(array: VoxelArray) -> dict[str, float]:

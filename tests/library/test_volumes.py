@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations, product
 
@@ -104,6 +105,26 @@ def test_any_shape_is_stored_in_parts_that_lie_together(shape, tmp_path):
     file = blosc2.open(str(volume_path(tmp_path, "key")), mode="r")
     assert file.chunks[1:] == shape[1:]
     assert (file.blocks[0], file.blocks[2]) == (1, shape[2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(30, 300, 517), (3, 4, 5), (257, 129, 300), (2, 1500, 1700)])
+@pytest.mark.parametrize("empty", [False, True])
+def test_the_parts_are_packed_as_blosc2_packs_an_array(dtype, shape, empty, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 1 if empty else 200, shape)
+    volume = Volume(
+        array_IJK=noise.astype(dtype), affine_ras=np.eye(4), modality="MR", intensity="arbitrary"
+    )
+    with ThreadPoolExecutor(3) as pool:
+        write_volume(tmp_path, "key", volume, pool=pool)
+    ours, path = blosc2.open(str(volume_path(tmp_path, "key"))), str(tmp_path / "theirs.b2nd")
+    one_thread = replace(ours.cparams, nthreads=1)  # several take the blocks in any order
+    layout = {"chunks": ours.chunks, "blocks": ours.blocks}
+    blosc2.asarray(volume.array_IJK, urlpath=path, cparams=one_thread, **layout)
+    theirs = blosc2.open(path)
+    np.testing.assert_array_equal(ours[:], volume.array_IJK)
+    for index in range(ours.schunk.nchunks):
+        assert ours.schunk.get_chunk(index) == theirs.schunk.get_chunk(index)
 
 
 def test_a_picture_is_kept_with_the_volume(tmp_path):
