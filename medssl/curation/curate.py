@@ -4,7 +4,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -239,7 +238,7 @@ def _finish(config: CurateConfig, run: StageRun, decisions: Decisions) -> StageR
     reasons: Counter[str] = Counter()
     told = ledger.rooted(ledger.ledger_rows(decisions, proofs, _facts(run)), root, reasons)
     tables.write_table(run.folder / ledger.FILE, told, ledger.LEDGER_COLUMNS)
-    edges = map(asdict, decisions.edges)
+    edges = map(vars, decisions.edges)
     tables.write_table(run.folder / release.EDGES, edges, tables.EDGE_COLUMNS)
     if not decisions.kept:
         said = ", ".join(f"{code} {count}" for code, count in reasons.most_common())

@@ -53,6 +53,30 @@ def test_the_digest_is_of_the_content_alone(tmp_path):
     assert catalog_digest(tmp_path / "a") != catalog_digest(tmp_path / "b")
 
 
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_change_of_any_value_changes_the_digest(name, tmp_path):
+    kind = COLUMNS[name]
+    values = [None]
+    if kind == pa.list_(pa.float64()):
+        values += [[], [0.0], [0.0, 0.0], [0.0, 1.0]]
+    elif kind == pa.list_(pa.string()):
+        values += [[], [""], ["", ""], ["ab"], ["a", "b"]]
+    elif kind == pa.bool_():
+        values += [False, True]
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        values += [text if pa.types.is_string(kind) else text.encode() for text in ("", "a", "b")]
+    else:
+        values += [0, 1]
+    digests = set()
+    for value in values:
+        table = pa.table({n: pa.array([value if n == name else None], COLUMNS[n]) for n in COLUMNS})
+        write_catalog(tmp_path, [], "key-id")
+        schema = pq.read_schema(catalog_path(tmp_path))
+        pq.write_table(table.cast(schema), catalog_path(tmp_path))
+        digests.add(catalog_digest(tmp_path))
+    assert len(digests) == len(values)
+
+
 def test_only_the_columns_of_the_allow_list_pass(tmp_path):
     with pytest.raises(ValueError, match="patient_name"):
         write_catalog(tmp_path, [row("a", patient_name="x")], "key-id")
