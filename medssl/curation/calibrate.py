@@ -19,10 +19,10 @@ from pydantic import Field
 
 from medssl.config.base import Config
 from medssl.curation.acquisitions import relation
-from medssl.curation.candidates import Candidate, candidates, column
-from medssl.curation.duplicates import by_key, measured
+from medssl.curation.candidates import Candidate, candidates
+from medssl.curation.catalog_rows import CatalogRows
+from medssl.curation.duplicates import measured
 from medssl.curation.edges import NearDuplicateConfig
-from medssl.curation.rules.base import CatalogRow
 from medssl.curation.verification import Agreement
 from medssl.errors import InputError
 
@@ -63,7 +63,7 @@ class Calibration:
 
 
 def calibrate(
-    rows: Sequence[CatalogRow],
+    rows: CatalogRows,
     slices: Path | None,
     library: Path,
     thresholds: NearDuplicateConfig,
@@ -73,7 +73,7 @@ def calibrate(
     """Return the thresholds that a library's own headers confirm.
 
     Args:
-        rows: Rows of the catalog, sorted by ``volume_key``.
+        rows: The volumes.
         slices: The table of slices, where there is one.
         library: Where the voxels are.
         thresholds: Those to compare with; what a candidate is, they say.
@@ -87,9 +87,8 @@ def calibrate(
     needed = max(config.least_pairs, round(1 / config.false_positive_rate))
     _enough(len(copies), config.least_pairs, "of one acquisition by their headers")
     _enough(len(strangers), needed, "of different patients")
-    row_of = by_key(rows)
     known = [
-        _known([found for _, found, _ in measured(pairs, row_of, library, workers)])
+        _known([found for _, found, _ in measured(pairs, rows.row, library, workers)])
         for pairs in (copies, strangers)
     ]
     _enough(len(known[0]), config.least_pairs, "of one acquisition, of readable files,")
@@ -156,16 +155,15 @@ def _known(found: Sequence[Agreement | None]) -> NDArray[np.float64]:
 
 
 def _pairs(
-    rows: Sequence[CatalogRow],
+    rows: CatalogRows,
     slices: Path | None,
     thresholds: NearDuplicateConfig,
     config: CalibrateConfig,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Return pairs that headers call copies, and pairs of different people; at most so many."""
-    place_of = {key: n for n, key in enumerate(column(rows, "volume_key"))}
     copies, strangers = [], []
     for pair in candidates(rows, slices, thresholds):
-        a, b = (rows[place_of[key]] for key in pair[:2])
+        a, b = (rows.row(key) for key in pair[:2])
         if a["voxel_digest"] == b["voxel_digest"]:
             continue
         said = relation(a, b)
@@ -178,10 +176,10 @@ def _pairs(
     return _some(copies, config.most_pairs, rng), _some(strangers, config.most_pairs, rng)
 
 
-def _at_random(rows: Sequence[CatalogRow], rng: np.random.Generator) -> Iterator[Candidate]:
+def _at_random(rows: CatalogRows, rng: np.random.Generator) -> Iterator[Candidate]:
     """Yield pairs of different people of one modality, each once."""
-    patient, modality = column(rows, "patient_key"), column(rows, "modality")
-    keys, digests = column(rows, "volume_key"), column(rows, "voxel_digest")
+    patient, modality = rows.values("patient_key"), rows.values("modality")
+    keys, digests = rows.keys, rows.values("voxel_digest")
     count = len(keys)
     seen: set[tuple[int, int]] = set()
     for a, b in _places(count, rng):

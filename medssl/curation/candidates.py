@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medssl.curation.acquisitions import FACTS, Corner, box_mm, relation
+from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.containment import shared_slices
 from medssl.curation.edges import NearDuplicateConfig
 from medssl.curation.neighbours import Words, as_words, distances, pairs_within
@@ -40,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    rows: Sequence[CatalogRow],
+    rows: CatalogRows,
     slices: Path | pa.Table | None,
     config: NearDuplicateConfig,
     settled: Set[str] = frozenset(),
@@ -48,15 +49,15 @@ def candidates(
     """Return the pairs to compare, sorted.
 
     Args:
-        rows: Rows of the catalog, sorted by ``volume_key``.
+        rows: The volumes.
         slices: The table of slices, where there is one.
         config: How close is close.
         settled: Volumes that are not compared with each other.
     """
-    keys = [str(key) for key in column(rows, "volume_key")]
+    keys = rows.keys
     place_of = {key: place for place, key in enumerate(keys)}
     is_new = np.array([key not in settled for key in keys], dtype=bool)
-    words = [as_words(column(rows, name)) for name in ("dct_full", "dct_bbox")]
+    words = [as_words(rows.values(name)) for name in ("dct_full", "dct_bbox")]
     close = {
         pair
         for words_NW in words
@@ -67,7 +68,7 @@ def candidates(
     parts = shared_slices(slices, keys, config.shared_slices, settled) if slices is not None else []
     in_common = {(place_of[part.volume_a], place_of[part.volume_b]): part for part in parts}
     ordered = sorted(close | in_common.keys())
-    modality = [str(word or "").upper() for word in column(rows, "modality")]
+    modality = [str(word or "").upper() for word in rows.values("modality")]
     ordered = [pair for pair in ordered if _comparable(*(modality[place] for place in pair))]
     first, second = (np.array([pair[k] for pair in ordered], dtype=np.intp) for k in (0, 1))
     bits = zip(*(distances(words_NW, first, second).tolist() for words_NW in words), strict=True)
@@ -80,13 +81,6 @@ def candidates(
     return found
 
 
-def column(rows: Sequence[CatalogRow], name: str) -> Sequence[Any]:
-    """Return one column of the rows, at once where they can give it at once."""
-    whole = getattr(rows, "column", None)
-    values: Sequence[Any] = whole(name).to_pylist() if whole else [row[name] for row in rows]
-    return values
-
-
 def _pairs(found: Any) -> Iterator[tuple[int, int]]:
     return zip(found.first.tolist(), found.second.tolist(), strict=True)
 
@@ -97,15 +91,15 @@ def _comparable(a: str, b: str) -> bool:
 
 
 def _through_a_window(
-    rows: Sequence[CatalogRow], words: Sequence[Words], max_bits: int, is_new: NDArray[np.bool_]
+    rows: CatalogRows, words: Sequence[Words], max_bits: int, is_new: NDArray[np.bool_]
 ) -> Iterator[tuple[int, int]]:
     """Yield close pairs of which one is in Hounsfield units and the other one is not.
 
     CT without them is rare, so that more bits may differ without many pairs to look at.
     """
-    is_hu = np.array([word == "hu" for word in column(rows, "intensity")], dtype=bool)
+    is_hu = np.array([word == "hu" for word in rows.values("intensity")], dtype=bool)
     is_ct = np.array(
-        [str(word or "").upper() in ("CT", "UNKNOWN") for word in column(rows, "modality")], bool
+        [str(word or "").upper() in ("CT", "UNKNOWN") for word in rows.values("modality")], bool
     )
     places = np.flatnonzero(is_ct)
     if not (is_ct & ~is_hu).any():
@@ -118,11 +112,11 @@ def _through_a_window(
 
 
 def _said_by_headers(
-    rows: Sequence[CatalogRow], keys: Sequence[str], is_new: NDArray[np.bool_]
+    rows: CatalogRows, keys: Sequence[str], is_new: NDArray[np.bool_]
 ) -> Iterator[tuple[str, str]]:
     """Yield pairs of one acquisition, and pairs of a patient of which one holds the other."""
     by_patient: dict[str, list[int]] = defaultdict(list)
-    for place, patient in enumerate(column(rows, "patient_key")):
+    for place, patient in enumerate(rows.values("patient_key")):
         if patient:
             by_patient[patient].append(place)
     for places in by_patient.values():

@@ -77,6 +77,11 @@ class CatalogRows(Sequence[CatalogRow]):
         column = self._columns[name]
         return column if self._places is None else column.take(pa.array(self._places))
 
+    def values(self, name: str) -> list[Any]:
+        """Return one column as Python's own values, in the order of ``keys``."""
+        values: list[Any] = self.column(name).to_pylist()
+        return values
+
     def words(self, name: str) -> Mapping[str, str]:
         """Return a column of words by volume key, read when asked; equal ones are one object."""
         return _Words(self._columns[name], self.place_of, self.keys)

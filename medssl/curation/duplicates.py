@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Final
 import pyarrow as pa
 
 from medssl.curation.acquisitions import Relation, relation
-from medssl.curation.candidates import Candidate, candidates, column
+from medssl.curation.candidates import Candidate, candidates
+from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.comparisons import Comparisons, content_key
 from medssl.curation.edges import Edge, NearDuplicateConfig, Verdict, identical_volumes, judge
 from medssl.curation.leaders import trust_key
@@ -23,6 +24,9 @@ from medssl.runs.progress import task
 from medssl.runs.workers import INLINE, map_unordered
 
 _log = logging.getLogger(__name__)
+
+RowOf = Callable[[str], CatalogRow]
+"""Gives the row of the catalog of a volume key."""
 
 FEW_PAIRS = 16
 """A process takes as long to start as a few pairs take to compare."""
@@ -50,7 +54,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    rows: Sequence[CatalogRow],
+    rows: CatalogRows,
     slices: Path | pa.Table | None,
     library: Path,
     config: NearDuplicateConfig,
@@ -65,7 +69,7 @@ def find_duplicates(
     with other voxels. The result depends on the rows, their voxels and the configuration alone.
 
     Args:
-        rows: Rows of the catalog, or ``CatalogRows``, which costs less memory.
+        rows: The volumes.
         slices: The table of slices, or its file; without it parts of a series are not found.
         library: Where the voxels are.
         config: When two volumes count as copies.
@@ -73,16 +77,16 @@ def find_duplicates(
         settled: Volumes that were compared with each other before.
         known: The edges between settled volumes.
     """
-    rows = rows if hasattr(rows, "column") else sorted(rows, key=lambda row: row["volume_key"])
-    row_of = by_key(rows)
+    row_of = rows.row
     twins = _twins(rows, row_of, settled)
     same = [
         edge
         for best, others in twins.items()
-        for edge in identical_volumes([row_of[best], *(row_of[key] for key in others)])
+        for edge in identical_volumes([row_of(best), *map(row_of, others)])
     ]
     doubles = {key for others in twins.values() for key in others}
-    pairs = candidates(_without(rows, doubles), slices, config, settled)
+    single = rows.among([key for key in rows.keys if key not in doubles])
+    pairs = candidates(single, slices, config, settled)
     near: list[Edge] = []
     remembered = 0
     for pair, found, earlier in measured(pairs, row_of, library, workers):
@@ -95,7 +99,7 @@ def find_duplicates(
 
 def measured(
     pairs: Sequence[Candidate],
-    row_of: Mapping[str, CatalogRow],
+    row_of: RowOf,
     library: Path,
     workers: int | str = 0,
 ) -> Iterator[tuple[Candidate, Agreement | None, bool]]:
@@ -108,7 +112,7 @@ def measured(
     with task("compare volumes", len(pairs)) as work:
         todo = []
         for pair in pairs:
-            name = content_key(row_of[pair.volume_a], row_of[pair.volume_b], pair.shared)
+            name = content_key(row_of(pair.volume_a), row_of(pair.volume_b), pair.shared)
             found = comparisons.get(name)
             if found is None:
                 todo.append((pair, name))
@@ -130,51 +134,20 @@ def measured(
             yield pair, found, False
 
 
-def by_key(rows: Sequence[CatalogRow]) -> Mapping[str, CatalogRow]:
-    """Return the rows by volume key; of ``CatalogRows`` only those that are asked for."""
-    if hasattr(rows, "row"):
-        return _Rows(rows)
-    return {str(row["volume_key"]): row for row in rows}
-
-
-class _Rows(dict[str, CatalogRow]):
-    """Rows read when they are asked for, and kept: only those of pairs ever are."""
-
-    def __init__(self, rows: Sequence[CatalogRow]) -> None:
-        super().__init__()
-        self._rows = rows
-
-    def __missing__(self, key: str) -> CatalogRow:
-        row: CatalogRow = self._rows.row(key)  # type: ignore[attr-defined]
-        self[key] = row
-        return row
-
-
-def _twins(
-    rows: Sequence[CatalogRow], row_of: Mapping[str, CatalogRow], settled: Set[str]
-) -> dict[str, list[str]]:
+def _twins(rows: CatalogRows, row_of: RowOf, settled: Set[str]) -> dict[str, list[str]]:
     """Return the volumes of equal voxels: the most trusted, a settled one first, and the others."""
     first: dict[str, str] = {}
     same: dict[str, list[str]] = defaultdict(list)
-    for key, digest in zip(column(rows, "volume_key"), column(rows, "voxel_digest"), strict=True):
+    for key, digest in zip(rows.keys, rows.values("voxel_digest"), strict=True):
         if first.setdefault(digest, key) != key:
             same[digest].append(key)
     twins = {}
     for digest, others in same.items():
         ranked = sorted(
-            (first[digest], *others), key=lambda key: (key not in settled, trust_key(row_of[key]))
+            (first[digest], *others), key=lambda key: (key not in settled, trust_key(row_of(key)))
         )
         twins[ranked[0]] = ranked[1:]
     return twins
-
-
-def _without(rows: Sequence[CatalogRow], doubles: Set[str]) -> Sequence[CatalogRow]:
-    if not doubles:
-        return rows
-    if hasattr(rows, "among"):
-        rest: Sequence[CatalogRow] = rows.among([k for k in rows.keys if k not in doubles])  # type: ignore[attr-defined]
-        return rest
-    return [row for row in rows if row["volume_key"] not in doubles]
 
 
 def _measure(library: Path, todo: tuple[Candidate, str]) -> tuple[Candidate, str, Agreement | None]:
@@ -206,12 +179,10 @@ def _grid_at(library: Path, key: str, stamp: int) -> Grid:
     return prepare(read_volume(library, key))
 
 
-def _said(
-    pair: Candidate, row_of: Mapping[str, CatalogRow], twins: Mapping[str, Sequence[str]]
-) -> Relation:
+def _said(pair: Candidate, row_of: RowOf, twins: Mapping[str, Sequence[str]]) -> Relation:
     """Return what headers say of the two: the most cautious of what those of their twins say."""
     sides = [
-        [row_of[key], *(row_of[twin] for twin in twins.get(key, ())[:_MOST_TWINS_ASKED])]
+        [row_of(key), *map(row_of, twins.get(key, ())[:_MOST_TWINS_ASKED])]
         for key in (pair.volume_a, pair.volume_b)
     ]
     said = {relation(a, b) for a in sides[0] for b in sides[1]}
@@ -221,12 +192,12 @@ def _said(
 def _edge(
     pair: Candidate,
     found: Agreement | None,
-    row_of: Mapping[str, CatalogRow],
+    row_of: RowOf,
     twins: Mapping[str, Sequence[str]],
     config: NearDuplicateConfig,
 ) -> Iterable[Edge]:
     """Yield the edge that a comparison comes to, if it comes to one."""
-    a, b = row_of[pair.volume_a], row_of[pair.volume_b]
+    a, b = row_of(pair.volume_a), row_of(pair.volume_b)
     if found is None:
         verdict: Verdict | None = Verdict("unreadable", False, UNKNOWN)
         found = Agreement(score=UNKNOWN)

@@ -2,6 +2,7 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from medssl.curation import duplicates as d
@@ -9,7 +10,7 @@ from medssl.curation.candidates import candidates
 from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.comparisons import FILE
 from medssl.curation.edges import NearDuplicateConfig
-from medssl.library.catalog import read_catalog
+from medssl.library.catalog import read_catalog_table
 from medssl.library.slices import FILE as SLICES
 from medssl.library.slices import write_slices
 from medssl.library.volumes import volume_path
@@ -77,11 +78,10 @@ def test_every_planted_volume_has_its_edge(planted):
     assert not any("h_stranger" in pair for pair in edges)
 
 
-def test_rows_may_be_plain_and_in_any_order(planted):
-    rows = read_catalog(planted).to_dict(orient="records")
-    for row in rows:
-        row["affine_ras"] = row["affine_ras"].tolist()
-    assert found(planted, rows[::-1]).edges == found(planted).edges
+def test_rows_may_be_in_any_order(planted):
+    table = read_catalog_table(planted)
+    backwards = CatalogRows(table.take(list(range(len(table)))[::-1]))
+    assert found(planted, backwards).edges == found(planted).edges
 
 
 def test_workers_change_nothing(planted, monkeypatch):
@@ -126,12 +126,11 @@ def test_changed_voxels_are_compared_again(planted, monkeypatch):
     calls = []
     compare = d.agreement
     monkeypatch.setattr(d, "agreement", lambda *pair: calls.append(1) or compare(*pair))
-    rows = read_catalog(planted).to_dict(orient="records")
+    rows = read_catalog_table(planted).to_pylist()
     for row in rows:
-        row["affine_ras"] = row["affine_ras"].tolist()
         if row["volume_key"] == "c_coarse":
             row["voxel_digest"] = "changed"
-    found(planted, rows)
+    found(planted, CatalogRows(pa.Table.from_pylist(rows)))
     assert calls
 
 
@@ -204,4 +203,5 @@ def test_only_like_modalities_are_compared(tmp_path):
 
 
 def test_an_empty_catalog_has_no_edges(tmp_path):
-    assert d.find_duplicates([], None, tmp_path, CONFIG, 1).edges == []
+    rows = CatalogRows.read(write_library(tmp_path, {}))
+    assert d.find_duplicates(rows, None, tmp_path, CONFIG, 1).edges == []
