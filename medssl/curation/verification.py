@@ -109,9 +109,10 @@ def agreement(a: Grid, b: Grid, shared: Shared | None = None) -> Agreement:
         "index": _index(a, b),
         "slices": _slices(a, b, shared) if shared else None,
     }
-    if a.intensity != b.intensity:
+    one_scale = a.intensity == b.intensity
+    if not one_scale:
         places = {name: _in_one_window(place, a.intensity) for name, place in places.items()}
-    ncc = {name: _rounded(_plain_ncc(place)) for name, place in places.items()}
+    ncc = {name: _rounded(_plain_ncc(place, one_scale)) for name, place in places.items()}
     found = {f"ncc_{name}": value for name, value in ncc.items()}
     known = [name for name, value in ncc.items() if np.isfinite(value)]
     best = max(known, key=lambda name: ncc[name], default="")  # the first of equals
@@ -119,7 +120,7 @@ def agreement(a: Grid, b: Grid, shared: Shared | None = None) -> Agreement:
     if place is None or ncc[best] < WORTH_A_LOOK:
         return Agreement(**found, score=ncc.get(best, -1.0))
     a_IJK, b_IJK, share_a, share_b = place
-    is_body = _body(a_IJK, b_IJK)
+    is_body = _comparable(a_IJK, b_IJK, one_scale)
     alike = structure.filtered_alike(
         structure.band_pass(a_IJK), structure.band_pass(b_IJK), is_body
     )
@@ -143,10 +144,10 @@ def _in_one_window(place: _Place | None, intensity_a: str) -> _Place | None:
     return place._replace(b_IJK=structure.through_intensities(b_IJK, a_IJK, is_body))
 
 
-def _plain_ncc(place: _Place | None) -> float:
+def _plain_ncc(place: _Place | None, one_scale: bool) -> float:
     if place is None:
         return UNKNOWN
-    is_body = _body(place.a_IJK, place.b_IJK)
+    is_body = _comparable(place.a_IJK, place.b_IJK, one_scale)
     if is_body.sum() < structure.MIN_BODY_VOXELS:
         return UNKNOWN
     bands = structure.band_pass(place.a_IJK), structure.band_pass(place.b_IJK)
@@ -154,19 +155,25 @@ def _plain_ncc(place: _Place | None) -> float:
 
 
 def _body(a_IJK: Float32Array, b_IJK: Float32Array) -> NDArray[np.bool_]:
-    """Return where to compare: not in air, and only where copies differ by nothing but a filter.
+    return np.asarray((a_IJK >= dct256.AIR_BELOW_LEVEL) | (b_IJK >= dct256.AIR_BELOW_LEVEL))
 
-    Levels end at ``dct256.HU_RANGE``, or at a percentile: beside what was cut off there, and at
-    the border of the grid, smoothing one of two copies is no longer a filter of the other. Half of
-    what a smooth kernel left unexplained lay in the three voxels in a thousand beside bright bone.
+
+def _comparable(a_IJK: Float32Array, b_IJK: Float32Array, one_scale: bool) -> NDArray[np.bool_]:
+    """Return where in the body two copies differ by nothing but a filter.
+
+    That is not at the border of the grid, and not beside levels that were cut off (at the ends of
+    ``dct256.HU_RANGE``, or at a percentile): a smoothed copy was cut off after smoothing. Half of
+    what a smooth kernel left unexplained lay in three voxels of a thousand, beside bright bone.
+    Volumes of two scales were seen through one window, which cuts off both alike.
     """
-    is_body = np.asarray((a_IJK >= dct256.AIR_BELOW_LEVEL) | (b_IJK >= dct256.AIR_BELOW_LEVEL))
-    is_cut = (a_IJK >= CUT_OFF_LEVEL) | (b_IJK >= CUT_OFF_LEVEL)
-    apart = is_body & ~ndimage.binary_dilation(is_cut, iterations=CUT_OFF_VOXELS)
-    inside = np.zeros_like(is_body)
-    inside[tuple(_but_for_the_border(n) for n in is_body.shape)] = True
-    apart &= inside
-    return apart if apart.sum() >= structure.MIN_BODY_VOXELS else is_body
+    is_body = _body(a_IJK, b_IJK)
+    where = np.zeros_like(is_body)
+    where[tuple(_but_for_the_border(n) for n in is_body.shape)] = True
+    if one_scale:
+        is_cut = (a_IJK >= CUT_OFF_LEVEL) | (b_IJK >= CUT_OFF_LEVEL)
+        where &= ~ndimage.binary_dilation(is_cut, iterations=CUT_OFF_VOXELS)
+    where &= is_body
+    return where if where.sum() >= structure.MIN_BODY_VOXELS else is_body
 
 
 def _but_for_the_border(count: int) -> slice:

@@ -143,3 +143,17 @@ def test_fields_of_view_that_hardly_overlap_are_not_compared_in_millimetres():
 def test_single_slices_have_no_score():
     flat = replace(blobs(0), array_IJK=blobs(0).array_IJK[:, :, :1])
     assert v.compare(flat, flat).score == -1.0
+
+
+def test_bone_that_is_cut_off_does_not_hide_that_a_smooth_kernel_is_a_copy(monkeypatch):
+    sharp = blobs(1, (48, 46, 40))
+    array = sharp.array_IJK.astype(np.float64)
+    for i, j, k in np.random.default_rng(0).integers(6, 34, (40, 3)):
+        array[i : i + 2, j : j + 2, k : k + 2] = 3000  # above HU_RANGE: denser than most bone
+    sharp = altered(sharp, array)
+    smooth = altered(sharp, ndimage.gaussian_filter(array, 0.8))
+    found = v.compare(sharp, smooth)
+    assert found.score >= LIMITS.copy_ncc
+    assert found.motion_voxels <= LIMITS.copy_motion_voxels
+    monkeypatch.setattr(v, "CUT_OFF_LEVEL", 1 << 20)
+    assert v.compare(sharp, smooth).score < LIMITS.copy_ncc

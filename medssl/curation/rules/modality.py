@@ -23,4 +23,7 @@ class Modality(Rule):
         allowed = {name.upper() for name in self.config.allowed}
         if str(row["modality"]).upper() in allowed:
             return None
-        return f"modality {row['modality']}, wanted {' or '.join(self.config.allowed)}"
+        found = f"modality {row['modality']}, wanted {' or '.join(self.config.allowed)}"
+        if row["modality"] == "unknown" and row["source_format"] == "nifti":
+            return f"{found} (`modalities` of ingest says it of NIfTI files)"
+        return found

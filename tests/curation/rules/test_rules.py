@@ -17,6 +17,7 @@ GOOD = {
     "image_type": "ORIGINAL/PRIMARY/AXIAL",
     "flags": [],
     "split_by": [],
+    "source_format": "dicom",
     "regularized": [],
     "filled_slices": 0,
     "slice_axis": 2,
@@ -47,6 +48,12 @@ SHEARED = {"affine_ras": [0.8, 0.2, 0, 0, 0, 0.8, 0, 0, 0, 0, 3, 0, 0, 0, 0, 1.0
 BAD = [
     ("modality", {"modality": "PT"}, {}, "modality PT, wanted CT or MR"),
     ("modality", {"modality": "unknown"}, {}, "modality unknown, wanted CT or MR"),
+    (
+        "modality",
+        {"modality": "unknown", "source_format": "nifti"},
+        {},
+        "wanted CT or MR (`modalities` of ingest",
+    ),
     ("modality", {}, {"allowed": ("MR",)}, "modality CT, wanted MR"),
     ("localizer", {"localizer": True}, {}, "a localizer by its header, wanted"),
     ("localizer", {"image_type": "ORIGINAL/PRIMARY/LOCALIZER"}, {}, "a localizer by its header"),
