@@ -58,7 +58,7 @@ class NearDuplicateConfig(Config):
     shared_slices: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of a volume's slices, less the empty ones, from which another one that has them too is
     compared with it."""
-    copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.9985
+    copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.998
     """Correlation of fine structure from which volumes of different patients are one scan."""
     copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.1
     """Up to this much motion between them, in voxels of a grid of at most 96 a side; noise seems to

@@ -157,3 +157,19 @@ def test_bone_that_is_cut_off_does_not_hide_that_a_smooth_kernel_is_a_copy(monke
     assert found.motion_voxels <= LIMITS.copy_motion_voxels
     monkeypatch.setattr(v, "CUT_OFF_LEVEL", 1 << 20)
     assert v.compare(sharp, smooth).score < LIMITS.copy_ncc
+
+
+def test_where_most_is_cut_off_motion_is_still_known(monkeypatch):
+    scan = blobs(1, (30, 28, 20))
+    array = scan.array_IJK.copy()
+    array[:24:4, ::4, ::4] = 3000
+    scan = altered(scan, array)
+    copy = altered(scan, ndimage.gaussian_filter(array.astype(np.float64), (0.3, 0.3, 0)))
+    assert v.compare(scan, copy).motion_voxels <= LIMITS.copy_motion_voxels
+    looked_at = []
+    look = v._score_and_motion
+    monkeypatch.setattr(v, "_score_and_motion", lambda *x: looked_at.append(look(*x)) or look(*x))
+    v.compare(scan, copy)
+    first, second = looked_at
+    assert np.isnan(first[1])
+    assert second[1] <= LIMITS.copy_motion_voxels
