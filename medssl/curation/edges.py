@@ -60,7 +60,7 @@ class NearDuplicateConfig(Config):
     compared with it."""
     copy_ncc: Annotated[float, Field(gt=0, le=1)] = 0.998
     """Correlation of fine structure from which volumes of different patients are one scan."""
-    copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.1
+    copy_motion_voxels: Annotated[float, Field(ge=0)] = 0.13
     """Up to this much motion between them, in voxels of a grid of at most 96 a side; noise seems to
     move a little, and a breath held anew moves by more, or loses correlation."""
     same_patient_ncc: Annotated[float, Field(gt=0, le=1)] = 0.9985
