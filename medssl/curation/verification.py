@@ -6,8 +6,8 @@ axes; and for a part of a series by the slices that both have. What is compared 
 finds copies and not follow-ups, is told in ``structure.py``.
 
 Measured by ``pipelines/benchmarks/volume_duplicates.py``: copies with another kernel, thickness or
-spacing score 0.998 and more and seem to have moved by 0.13 voxels at most, all but one in a hundred;
-a second phase or a follow-up reaches one of the two, and not both.
+spacing score 0.998 and more and seem to have moved by 0.13 voxels at most, all but one in a
+hundred; a second phase or a follow-up reaches one of the two, and not both.
 """
 
 from dataclasses import dataclass
