@@ -54,7 +54,7 @@ def distributions(before: Mapping[str, Floats], is_kept: NDArray[np.bool_]) -> s
             axes.set_xlabel(label + (f"\n(not stated by {missing})" if missing else ""))
             axes.set_ylabel("volumes")
         if known:
-            figure.axes[0].legend(frameon=False)
+            figure.axes[0].legend(frameon=False, loc="upper right")  # "best" may take long
         return _svg(figure)
 
 
@@ -77,7 +77,7 @@ def decision_map(vectors_ND: Floats, decisions: Sequence[str], what: str) -> str
         axes.set_yticks([])
         handles, labels = axes.get_legend_handles_labels()
         if handles:
-            axes.legend(handles[::-1], labels[::-1], frameon=False, loc="best")
+            axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left")
         return _svg(figure)
 
 
