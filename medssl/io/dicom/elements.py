@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 _PREAMBLE_BYTES, _MAGIC = 128, b"DICM"
-_HEAD_BYTES = (8 * 1024, 256 * 1024)
+_HEAD_BYTES = (32 * 1024, 256 * 1024)
 """How much is read at first, and at most: a longer header is left to pydicom."""
 
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
