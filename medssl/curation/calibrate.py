@@ -88,7 +88,7 @@ def calibrate(
     _enough(len(copies), config.least_pairs, "of one acquisition by their headers")
     _enough(len(strangers), needed, "of different patients")
     known = [
-        _known([found for _, found, _ in measured(pairs, rows.row, library, workers)])
+        _known([found for _, found, _ in measured(pairs, rows, library, workers)])
         for pairs in (copies, strangers)
     ]
     _enough(len(known[0]), config.least_pairs, "of one acquisition, of readable files,")

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from medssl.curation.catalog_rows import CatalogRows
 from medssl.curation.comparisons import Comparisons, content_key
 from medssl.curation.edges import Edge, NearDuplicateConfig, Verdict, identical_volumes, judge
 from medssl.curation.leaders import trust_key
-from medssl.curation.rules.base import CatalogRow
 from medssl.curation.verification import UNKNOWN, Agreement, Grid, agreement, prepare
 from medssl.errors import MedSSLError
 from medssl.library.volumes import read_volume, volume_path
@@ -24,9 +23,6 @@ from medssl.runs.progress import task
 from medssl.runs.workers import INLINE, map_unordered
 
 _log = logging.getLogger(__name__)
-
-RowOf = Callable[[str], CatalogRow]
-"""Gives the row of the catalog of a volume key."""
 
 FEW_PAIRS = 16
 """A process takes as long to start as a few pairs take to compare."""
@@ -77,20 +73,19 @@ def find_duplicates(
         settled: Volumes that were compared with each other before.
         known: The edges between settled volumes.
     """
-    row_of = rows.row
-    twins = _twins(rows, row_of, settled)
+    twins = _twins(rows, settled)
     same = [
         edge
         for best, others in twins.items()
-        for edge in identical_volumes([row_of(best), *map(row_of, others)])
+        for edge in identical_volumes([rows.row(best), *map(rows.row, others)])
     ]
     doubles = {key for others in twins.values() for key in others}
     single = rows.among([key for key in rows.keys if key not in doubles])
     pairs = candidates(single, slices, config, settled)
     near: list[Edge] = []
     remembered = 0
-    for pair, found, earlier in measured(pairs, row_of, library, workers):
-        near += _edge(pair, found, row_of, twins, config)
+    for pair, found, earlier in measured(pairs, rows, library, workers):
+        near += _edge(pair, found, rows, twins, config)
         remembered += earlier
     edges = {edge.volumes: edge for edge in (*same, *near)} | {edge.volumes: edge for edge in known}
     _log.info("%d pairs compared, %d of them earlier", len(pairs), remembered)
@@ -99,7 +94,7 @@ def find_duplicates(
 
 def measured(
     pairs: Sequence[Candidate],
-    row_of: RowOf,
+    rows: CatalogRows,
     library: Path,
     workers: int | str = 0,
 ) -> Iterator[tuple[Candidate, Agreement | None, bool]]:
@@ -112,7 +107,7 @@ def measured(
     with task("compare volumes", len(pairs)) as work:
         todo = []
         for pair in pairs:
-            name = content_key(row_of(pair.volume_a), row_of(pair.volume_b), pair.shared)
+            name = content_key(rows.row(pair.volume_a), rows.row(pair.volume_b), pair.shared)
             found = comparisons.get(name)
             if found is None:
                 todo.append((pair, name))
@@ -134,7 +129,7 @@ def measured(
             yield pair, found, False
 
 
-def _twins(rows: CatalogRows, row_of: RowOf, settled: Set[str]) -> dict[str, list[str]]:
+def _twins(rows: CatalogRows, settled: Set[str]) -> dict[str, list[str]]:
     """Return the volumes of equal voxels: the most trusted, a settled one first, and the others."""
     first: dict[str, str] = {}
     same: dict[str, list[str]] = defaultdict(list)
@@ -144,7 +139,7 @@ def _twins(rows: CatalogRows, row_of: RowOf, settled: Set[str]) -> dict[str, lis
     twins = {}
     for digest, others in same.items():
         ranked = sorted(
-            (first[digest], *others), key=lambda key: (key not in settled, trust_key(row_of(key)))
+            (first[digest], *others), key=lambda key: (key not in settled, trust_key(rows.row(key)))
         )
         twins[ranked[0]] = ranked[1:]
     return twins
@@ -179,10 +174,10 @@ def _grid_at(library: Path, key: str, stamp: int) -> Grid:
     return prepare(read_volume(library, key))
 
 
-def _said(pair: Candidate, row_of: RowOf, twins: Mapping[str, Sequence[str]]) -> Relation:
+def _said(pair: Candidate, rows: CatalogRows, twins: Mapping[str, Sequence[str]]) -> Relation:
     """Return what headers say of the two: the most cautious of what those of their twins say."""
     sides = [
-        [row_of(key), *map(row_of, twins.get(key, ())[:_MOST_TWINS_ASKED])]
+        [rows.row(key), *map(rows.row, twins.get(key, ())[:_MOST_TWINS_ASKED])]
         for key in (pair.volume_a, pair.volume_b)
     ]
     said = {relation(a, b) for a in sides[0] for b in sides[1]}
@@ -192,17 +187,17 @@ def _said(pair: Candidate, row_of: RowOf, twins: Mapping[str, Sequence[str]]) ->
 def _edge(
     pair: Candidate,
     found: Agreement | None,
-    row_of: RowOf,
+    rows: CatalogRows,
     twins: Mapping[str, Sequence[str]],
     config: NearDuplicateConfig,
 ) -> Iterable[Edge]:
     """Yield the edge that a comparison comes to, if it comes to one."""
-    a, b = row_of(pair.volume_a), row_of(pair.volume_b)
+    a, b = rows.row(pair.volume_a), rows.row(pair.volume_b)
     if found is None:
         verdict: Verdict | None = Verdict("unreadable", False, UNKNOWN)
         found = Agreement(score=UNKNOWN)
     else:
-        verdict = judge(a, b, _said(pair, row_of, twins), found, config)
+        verdict = judge(a, b, _said(pair, rows, twins), found, config)
     if verdict is not None:
         yield Edge(
             volume_a=pair.volume_a,

@@ -147,7 +147,7 @@ def _join_slices(sides: Sequence[Side], workspace: Path) -> Path | None:
 def _ties(rows: CatalogRows, edges: list[Edge]) -> Iterator[Shared]:
     """Yield every tie across the two sides; a twin of a volume shares what the volume shares."""
     twins: dict[str, list[str]] = defaultdict(list)
-    digest_of = dict(zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True))
+    digest_of = dict(zip(rows.keys, rows.values("voxel_digest"), strict=True))
     for key, digest in digest_of.items():
         twins[digest].append(key)
     for keys in twins.values():

@@ -83,7 +83,7 @@ def ledger_rows(
     leading = set(decisions.representative.values())
     ranked = leading | decisions.representative.keys()
     words = {name: decisions.rows.words(name) for name in ("patient_key", "modality")}
-    digests = decisions.rows.column("voxel_digest").to_pylist()
+    digests = decisions.rows.values("voxel_digest")
     for key, digest in zip(decisions.rows.keys, digests, strict=True):
         group = decisions.group.get(key, "")
         yield {

@@ -79,7 +79,7 @@ def _twins(rows: CatalogRows, standing: Mapping[str, int], untouchable: Set[str]
     """Return of every volume of equal voxels, but one, the most trusted."""
     same: dict[str, list[str]] = defaultdict(list)
     seen: dict[str, str] = {}
-    for key, digest in zip(rows.keys, rows.column("voxel_digest").to_pylist(), strict=True):
+    for key, digest in zip(rows.keys, rows.values("voxel_digest"), strict=True):
         first = seen.setdefault(digest, key)
         if first != key:
             same[first].append(key)

@@ -34,6 +34,8 @@ MIN_OVERLAP: Final = 0.5
 """Of the smaller field of view, in millimetres; less than this is not the same place."""
 MIN_SIDE_VOXELS: Final = 4
 BORDER_VOXELS: Final = 2
+"""How near to the end of an axis nothing is compared."""
+_THIN_VOXELS: Final = 12
 CUT_OFF_LEVEL: Final = 60_000
 CUT_OFF_VOXELS: Final = 3
 """How near to a level of at least that nothing is compared."""
@@ -169,9 +171,9 @@ def _body(a_IJK: Float32Array, b_IJK: Float32Array) -> NDArray[np.bool_]:
 def _comparable(a_IJK: Float32Array, b_IJK: Float32Array, one_scale: bool) -> NDArray[np.bool_]:
     """Return where in the body two copies differ by nothing but a filter.
 
-    That is not at the border of the grid, and not beside levels that were cut off (at the ends of
-    ``dct256.HU_RANGE``, or at a percentile): a smoothed copy was cut off after smoothing. Half of
-    what a smooth kernel left unexplained lay in three voxels of a thousand, beside bright bone.
+    That is not at the border of the grid, and not beside levels that were cut off (at the upper end
+    of ``dct256.HU_RANGE``, or at a percentile): a smoothed copy was cut off after smoothing. Half
+    of what a smooth kernel left unexplained lay in three voxels of a thousand, beside bright bone.
     Volumes of two scales were seen through one window, which cuts off both alike.
     """
     is_body = _body(a_IJK, b_IJK)
@@ -185,7 +187,10 @@ def _comparable(a_IJK: Float32Array, b_IJK: Float32Array, one_scale: bool) -> ND
 
 
 def _but_for_the_border(count: int) -> slice:
-    return slice(BORDER_VOXELS, count - BORDER_VOXELS) if count > 6 * BORDER_VOXELS else slice(None)
+    """Return the inner part of an axis; all of a thin one, of which too little would be left."""
+    if count <= _THIN_VOXELS:
+        return slice(None)
+    return slice(BORDER_VOXELS, count - BORDER_VOXELS)
 
 
 def _index(a: Grid, b: Grid) -> _Place | None:

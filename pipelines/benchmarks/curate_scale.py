@@ -88,7 +88,7 @@ def given_pairs(rows: Any, *_: Any, **__: Any) -> Duplicates:
     """Return pairs as a search would: a quarter of the volumes is a copy of another one's."""
     keys = rows.keys
     twins = defaultdict(list)
-    for key, digest in zip(keys, rows.column("voxel_digest").to_pylist(), strict=True):
+    for key, digest in zip(keys, rows.values("voxel_digest"), strict=True):
         twins[digest].append(key)
     edges = [
         Edge(volume_a=a, volume_b=b, kind="identical", drops=True)

@@ -112,9 +112,7 @@ def plant(library: Path, seed: int, plan: Plan) -> list[tuple[dict[str, Any], Tr
 
 def judged(decisions: Decisions, truth: Mapping[str, Truth]) -> dict[str, Any]:
     """Return the numbers of the table."""
-    digest_of = dict(
-        zip(decisions.rows.keys, decisions.rows.column("voxel_digest").to_pylist(), strict=True)
-    )
+    digest_of = dict(zip(decisions.rows.keys, decisions.rows.values("voxel_digest"), strict=True))
     drops, ties = set(), set()
     for edge in decisions.edges:
         pair = frozenset(digest_of[key] for key in edge.volumes)

@@ -28,12 +28,9 @@ def bound_of(views):
 
 
 @pytest.mark.parametrize(
-    ("steps", "accuracy"),  # by chance one in nine
-    [(150, 0.5), pytest.param(None, 0.6, marks=pytest.mark.slow, id="as the quickstart")],
+    "steps", [300, pytest.param(None, marks=pytest.mark.slow, id="as the quickstart")]
 )
-def test_voco_places_crops_of_volumes_it_never_saw(
-    quickstart_config, quickstart_store, steps, accuracy
-):
+def test_voco_places_crops_of_volumes_it_never_saw(quickstart_config, quickstart_store, steps):
     trained_on = {quickstart_store.entry(k).patient_key for k in quickstart_store.keys("train")}
     unseen = {quickstart_store.entry(k).patient_key for k in quickstart_store.keys("val")}
     assert len(unseen) >= 4
@@ -52,5 +49,5 @@ def test_voco_places_crops_of_volumes_it_never_saw(
     last = [row for row in rows if "val/intra" in row][-1]
     assert last["val/intra_constant"] == pytest.approx(bound, rel=0.1)
     assert last["val/intra"] < 0.30
-    assert last["val/nearest_base_accuracy"] > accuracy
+    assert last["val/nearest_base_accuracy"] > 0.60
     assert last["val/base_cosine"] < 0.5
