@@ -12,7 +12,7 @@ from medssl.config.base import Config
 from medssl.data.normalize import IntensityConfig
 from medssl.data.sampling import Stream, VolumeOrder, generator
 from medssl.data.store import CropStore
-from medssl.data.views import Sample, ViewSpec
+from medssl.data.views import Region, Sample, ViewSpec
 from medssl.errors import InputError
 
 
@@ -94,21 +94,24 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
                 rng, self.config.candidates, entry.slice_weights, self.views.region_voxels[axis]
             )
         drawn = self.views.draw(rng)
-        region_IJK = self._read_body(key, starts_N3)
-        return self.views.cut(self.config.intensity.normalize(region_IJK, entry), drawn)
+        start_IJK, stored_IJK = self._read_body(key, starts_N3)
+        scaled_IJK = self.config.intensity.normalize(stored_IJK, entry)
+        return self.views.cut(Region(scaled_IJK, start_IJK, entry.shape), drawn)
 
-    def _read_body(self, key: str, starts_N3: NDArray[np.int64]) -> NDArray[Any]:
+    def _read_body(
+        self, key: str, starts_N3: NDArray[np.int64]
+    ) -> tuple[tuple[int, int, int], NDArray[Any]]:
         """Return the first candidate with enough body in it, or the one with the most."""
         threshold = self.store.entry(key).foreground_above
-        best_share, best_IJK = -1.0, np.empty(0)
-        for start_IJK in dict.fromkeys(map(tuple, starts_N3.tolist())):
-            region_IJK = self.store.read(key, start_IJK, self.views.region_voxels)
+        best_share, best_start_IJK, best_IJK = -1.0, (0, 0, 0), np.empty(0)
+        for i, j, k in dict.fromkeys(map(tuple, starts_N3.tolist())):
+            region_IJK = self.store.read(key, (i, j, k), self.views.region_voxels)
             share = float((region_IJK > threshold).mean())
             if share > best_share:
-                best_share, best_IJK = share, region_IJK
+                best_share, best_start_IJK, best_IJK = share, (i, j, k), region_IJK
             if share >= self.config.min_foreground:
                 break
-        return best_IJK
+        return best_start_IJK, best_IJK
 
 
 def draw_region_starts(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from medssl.data.augment import AugmentConfig, CropChange, apply_change, draw_change
 from medssl.data.crops import base_grid_starts, position_labels, random_crop_starts
-from medssl.data.views import FloatArray, Sample, ViewSpec
+from medssl.data.views import Batch, FloatArray, Region, Sample, ViewSpec
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -81,15 +81,9 @@ class GridViews(ViewSpec[GridDraw]):
             base_changes=tuple(changes[self.random_crops :]),
         )
 
-    def cut(self, region_IJK: FloatArray, draw: GridDraw) -> Sample:
-        """Cut and change the crops.
-
-        Raises:
-            ValueError: The region does not have ``region_voxels``.
-        """
-        if region_IJK.shape != self.region_voxels:
-            raise ValueError(f"the region is {region_IJK.shape}, expected {self.region_voxels}")
-        region_IJK = apply_change(region_IJK, draw.region_change)
+    def cut(self, region: Region, draw: GridDraw) -> Sample:
+        self.check(region)
+        region_IJK = apply_change(region.voxels_IJK, draw.region_change)
         base_starts_K3 = base_grid_starts(self.grid, self.crop_size)
         labels_NK = position_labels(draw.starts_N3, base_starts_K3, self.crop_size)
         views_BCIJK = [
@@ -101,6 +95,14 @@ class GridViews(ViewSpec[GridDraw]):
     def unchanged(self) -> Self:
         """Return the spec that cuts the same views without augmentation."""
         return self.model_copy(update={"augment": NO_CHANGE, "augment_region": NO_CHANGE})
+
+    def captions(self, batch: Batch) -> list[list[str]]:
+        labels_RK = batch.geometry["position_labels_BNK"].flatten(0, 1)
+        random = [
+            ", ".join(f"{k}: {float(row[k]):.0%}" for k in row.argsort(descending=True) if row[k])
+            for row in labels_RK
+        ]
+        return [random, [f"base {k % self.base_crops}" for k in range(len(batch.views_BCIJK[1]))]]
 
     def _crops(
         self,

@@ -12,6 +12,8 @@ Shape suffixes, here and in every tensor name of the package:
 A method owns a ``ViewSpec``. For every sample the data path reads one region of a volume, scales
 it to [0, 1], and lets the spec draw (all randomness, from one generator) and then cut
 (deterministic). ``collate`` joins samples into the ``Batch`` that reaches ``Method.loss``.
+
+Methods on slices receive views without the K axis, ``(B, C, I, J)``, under the same names.
 """
 
 from abc import abstractmethod
@@ -27,6 +29,17 @@ from medssl.config.base import Config
 
 FloatArray = NDArray[np.float32]
 Draw = TypeVar("Draw")
+
+
+class Region(NamedTuple):
+    """The box of a volume that a sample is cut from, and where in the volume it lies."""
+
+    voxels_IJK: FloatArray
+    """``region_voxels`` values in [0, 1]."""
+    start_IJK: tuple[int, int, int]
+    """Its first voxel in the volume; negative where it begins with padding."""
+    volume_shape: tuple[int, int, int]
+    """Voxels of the volume along I, J, K."""
 
 
 class Sample(NamedTuple):
@@ -60,8 +73,12 @@ class ViewSpec(Config, Generic[Draw]):
         """Draw everything random about one sample, and nothing else."""
 
     @abstractmethod
-    def cut(self, region_IJK: FloatArray, draw: Draw) -> Sample:
-        """Cut the drawn views out of a region of ``region_voxels`` with values in [0, 1]."""
+    def cut(self, region: Region, draw: Draw) -> Sample:
+        """Cut the drawn views out of a region.
+
+        Raises:
+            ValueError: The region does not have ``region_voxels``.
+        """
 
     def unchanged(self) -> Self:
         """Return the spec that cuts the same views without altering how they look.
@@ -69,6 +86,17 @@ class ViewSpec(Config, Generic[Draw]):
         Scores on unseen volumes are taken with it.
         """
         return self
+
+    def captions(self, batch: Batch) -> list[list[str]]:
+        """Return a few words for each row of each kind of view, to stand under its picture."""
+        return [[f"view {row}" for row in range(len(view))] for view in batch.views_BCIJK]
+
+    def check(self, region: Region) -> None:
+        """Raise ``ValueError`` unless the region is as large as the spec asks for."""
+        if region.voxels_IJK.shape != self.region_voxels:
+            raise ValueError(
+                f"the region is {region.voxels_IJK.shape}, expected {self.region_voxels}"
+            )
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Join samples: views along their first axis, geometry along a new one."""

@@ -1,12 +1,13 @@
 """What a self-supervised method is: a module that turns views into a loss."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from medssl.config.choice import Configurable
 from medssl.data.views import Batch, ViewSpec
+from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
 
 
@@ -18,7 +19,8 @@ class LossOutput:
     parts: dict[str, Tensor] = field(default_factory=dict)
     """Scalars that add up to, or explain, the total."""
     scores: dict[str, Tensor] = field(default_factory=dict)
-    """Scalars a person wants to follow, such as an accuracy."""
+    """Scalars a person wants to follow: an accuracy; ``positive_cosine`` and ``negative_cosine``,
+    the mean cosine of pairs that should be alike and of those that should not."""
     z_ND: Tensor | None = None
     """Projections whose spread is watched: a collapsed encoder maps everything to one point."""
 
@@ -26,8 +28,18 @@ class LossOutput:
 class Method(Configurable, nn.Module):
     """No Lightning, no optimiser, no logging: those belong to ``medssl.training``."""
 
+    class Config(Configurable.Config):
+        """The options of one method."""
+
+        @classmethod
+        def tiny(cls) -> Self:
+            """Return options for the smallest crops and heads that are of use, for a first try."""
+            return cls()
+
     views: ViewSpec[Any]
     encoder: Encoder
+    decoder: Decoder | None = None
+    """A decoder that the method trains and that is worth keeping beside the encoder."""
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
         """Return the loss of one batch; ``progress`` runs from 0 to 1 over training."""

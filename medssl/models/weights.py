@@ -6,35 +6,65 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from medssl.config.base import Config
 from medssl.config.stored import read_component
 from medssl.errors import InputError
+from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
 from medssl.runs.folder import atomic_path, read_json, write_json
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+DECODER = "decoder.safetensors"
+"""There when the pretraining trained a decoder too."""
 EXPORTED_DESCRIPTION = "config.json"
 """What the description is called in an exported encoder, where other tools look for it."""
 
 
-def save_encoder(folder: Path, encoder: Encoder, **about: Any) -> None:
-    """Write ``encoder.safetensors`` and ``encoder.json`` into ``folder``.
+def save_encoder(
+    folder: Path, encoder: Encoder, *, decoder: Decoder | None = None, **about: Any
+) -> None:
+    """Write ``encoder.safetensors``, ``encoder.json`` and any decoder into ``folder``.
 
     Args:
         folder: Where; made if it is missing.
         encoder: What; its weights are written as they are, on the CPU.
+        decoder: One of this encoder's, worth keeping; written as ``decoder.safetensors``.
         about: JSON values a later user needs, such as the spacing and intensities it was
             trained with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
-    }
     config: Config = encoder.config  # type: ignore[assignment]
-    with atomic_path(folder / WEIGHTS) as path:
-        path.write_bytes(save(state))
+    _write(folder / WEIGHTS, encoder)
+    if decoder is not None:
+        _write(folder / DECODER, decoder)
     write_json(folder / DESCRIPTION, {"encoder": config.model_dump(mode="json"), **about})
+
+
+def _write(path: Path, module: nn.Module) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    with atomic_path(path) as partial:
+        partial.write_bytes(save(state))
+
+
+def load_decoder(folder: Path, encoder: Encoder) -> Decoder | None:
+    """Return the decoder that was trained beside ``encoder``; None when ``folder`` has none.
+
+    Raises:
+        InputError: The file is damaged, or is not a decoder of this encoder.
+    """
+    if not (folder / DECODER).is_file():
+        return None
+    decoder = encoder.decoder()
+    try:
+        decoder.load_state_dict(load_file(folder / DECODER))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"{folder}: {DECODER} does not fit the encoder beside it ({type(error).__name__})",
+            hint="it is damaged or belongs to another run; remove it to use the encoder alone",
+        ) from error
+    return decoder
 
 
 def load_encoder(folder: Path, *, trust_names: bool = False) -> tuple[Encoder, dict[str, Any]]:

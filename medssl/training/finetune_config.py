@@ -32,6 +32,8 @@ class FinetuneConfig(Config):
     """The run folder."""
     encoder_from: Path | None = None
     """Folder of a finished pretraining, or of an exported encoder; null to train from scratch."""
+    pretrained_decoder: bool = True
+    """Begin with the decoder, too, where the pretraining trained one; the twin never does."""
     trust_encoder: bool = False
     """Allow that folder to name an encoder outside medssl, which is then imported: only where
     you know who wrote it."""

@@ -102,7 +102,7 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
         torch.manual_seed(config.seed)
         method: Method = config.method.build(encoder=config.encoder.build())
         module = _fit(config, method, store, run)
-        save_encoder(config.out, method.encoder, **_about(config, store))
+        save_encoder(config.out, method.encoder, decoder=method.decoder, **_about(config, store))
         return _finish(run, config, module)
 
 

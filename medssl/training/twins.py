@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from medssl.errors import InputError
 from medssl.models.encoders.base import Encoder
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
-from medssl.models.weights import load_encoder
+from medssl.models.weights import load_decoder, load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.tracking import Tracker
@@ -51,8 +51,8 @@ def build_network(
 ) -> tuple[nn.Module, Encoder, Any]:
     """Return a member's network before its first step, its encoder, and its MONAI definition.
 
-    Encoder and decoder are drawn from separate seeds: whether the encoder is drawn or read, the
-    decoder begins with the same weights.
+    Encoder and decoder are drawn from separate seeds: whether the encoder is drawn or read, a
+    decoder that was not pretrained begins with the same weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -62,8 +62,11 @@ def build_network(
             encoder, _ = load_encoder(config.encoder_from, trust_names=config.trust_encoder)
             if member == "scratch":
                 encoder = encoder.config.build()  # type: ignore[union-attr,operator]
+        decoder = None
+        if member == "pretrained" and config.encoder_from is not None and config.pretrained_decoder:
+            decoder = load_decoder(config.encoder_from, encoder)
         torch.manual_seed(config.seed + 1)
-        network, network_def = encoder.segmenter(task.out_channels)
+        network, network_def = encoder.segmenter(task.out_channels, decoder)
     return network, encoder, network_def
 
 

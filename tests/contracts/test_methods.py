@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from medssl.config.choice import available, find
 from medssl.models.encoders.segresnet import SegResNetEncoder
+from tests.regions import whole
 
 METHODS = available("medssl.methods")
 
@@ -16,8 +17,8 @@ METHODS = available("medssl.methods")
 @pytest.fixture(params=METHODS)
 def method(request):
     torch.manual_seed(0)
-    encoder = SegResNetEncoder.Config(width=4, blocks=(1, 1)).build()
-    return find("medssl.methods", request.param).Config().build(encoder=encoder)
+    encoder = SegResNetEncoder.Config.tiny().build()
+    return find("medssl.methods", request.param).Config.tiny().build(encoder=encoder)
 
 
 def anatomy(rng, shape):
@@ -31,7 +32,7 @@ def batch(method):
     rng = np.random.default_rng(0)
     region = method.views.region_voxels
     return method.views.collate(
-        [method.views.cut(anatomy(rng, region), method.views.draw(rng)) for _ in range(2)]
+        [method.views.cut(whole(anatomy(rng, region)), method.views.draw(rng)) for _ in range(2)]
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from medssl.data.augment import AugmentConfig, CropChange
 from medssl.data.grid_views import GridViews
+from tests.regions import whole
 
 STILL = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
 
@@ -25,7 +26,7 @@ def test_crops_are_the_drawn_boxes(region):
     spec = views(augment=STILL)
     assert spec.region_voxels == region.shape
     drawn = spec.draw(np.random.default_rng(1))
-    random_NCIJK, base_NCIJK = spec.cut(region, drawn).views_BCIJK
+    random_NCIJK, base_NCIJK = spec.cut(whole(region), drawn).views_BCIJK
     for crop_IJK, (i, j, k) in zip(random_NCIJK[:, 0], drawn.starts_N3, strict=True):
         assert (crop_IJK == region[i : i + 4, j : j + 4, k : k + 5]).all()
     assert (base_NCIJK[3, 0] == region[4:8, 4:8]).all(), "row 3 is cell (1, 1, 0)"
@@ -35,7 +36,7 @@ def test_labels_are_the_share_of_voxels_found_in_each_base_crop():
     """Number every voxel of the region, and count where a crop's numbers turn up again."""
     spec = views(augment=STILL)
     numbers_IJK = np.arange(12 * 8 * 5, dtype=np.float32).reshape(12, 8, 5)
-    sample = spec.cut(numbers_IJK, spec.draw(np.random.default_rng(2)))
+    sample = spec.cut(whole(numbers_IJK), spec.draw(np.random.default_rng(2)))
     random_NCIJK, base_KCIJK = sample.views_BCIJK
     counted = [[np.isin(crop, base).mean() for base in base_KCIJK] for crop in random_NCIJK]
     labels_NK = sample.geometry["position_labels_BNK"]
@@ -45,9 +46,9 @@ def test_labels_are_the_share_of_voxels_found_in_each_base_crop():
 
 def test_augmentation_changes_pixels_and_no_label(region):
     changed = views(augment=AugmentConfig(flip_probability=1, shift_probability=1))
-    a = changed.cut(region, changed.draw(np.random.default_rng(3)))
+    a = changed.cut(whole(region), changed.draw(np.random.default_rng(3)))
     still = views(augment=STILL)
-    b = still.cut(region, still.draw(np.random.default_rng(3)))
+    b = still.cut(whole(region), still.draw(np.random.default_rng(3)))
     assert not np.allclose(a.views_BCIJK[0], b.views_BCIJK[0])
     for name, value in a.geometry.items():
         assert (value == b.geometry[name]).all()
@@ -63,14 +64,14 @@ def test_every_crop_is_changed_on_its_own():
 def test_one_draw_cuts_the_same_views_every_time(region):
     spec = views()
     drawn = spec.draw(np.random.default_rng(4))
-    a, b = spec.cut(region, drawn), spec.cut(region, drawn)
+    a, b = spec.cut(whole(region), drawn), spec.cut(whole(region), drawn)
     assert all((x == y).all() for x, y in zip(a.views_BCIJK, b.views_BCIJK, strict=True))
 
 
 def test_a_region_of_another_size_is_a_bug_and_says_so(region):
     spec = GridViews()
     with pytest.raises(ValueError, match=r"\(12, 8, 5\), expected \(72, 72, 24\)"):
-        spec.cut(region, spec.draw(np.random.default_rng(0)))
+        spec.cut(whole(region), spec.draw(np.random.default_rng(0)))
 
 
 def test_a_resolved_spec_loads_back_as_itself():
@@ -88,12 +89,12 @@ def test_a_changed_region_is_cut_as_if_it_had_always_looked_so(region):
     always = AugmentConfig(flip_probability=1, rotate_probability=0, shift_probability=0)
     spec = views(augment=STILL, augment_region=always)
     drawn = spec.draw(np.random.default_rng(4))
-    sample = spec.cut(region, drawn)
-    mirrored = views(augment=STILL).cut(np.flip(region), drawn_without_change(drawn))
+    sample = spec.cut(whole(region), drawn)
+    mirrored = views(augment=STILL).cut(whole(np.flip(region)), drawn_without_change(drawn))
     for found, expected in zip(sample.views_BCIJK, mirrored.views_BCIJK, strict=True):
         np.testing.assert_array_equal(found, expected)
     numbers_IJK = np.arange(region.size, dtype=np.float32).reshape(region.shape)
-    random_NCIJK, base_KCIJK = spec.cut(numbers_IJK, drawn).views_BCIJK
+    random_NCIJK, base_KCIJK = spec.cut(whole(numbers_IJK), drawn).views_BCIJK
     counted = [[np.isin(crop, base).mean() for base in base_KCIJK] for crop in random_NCIJK]
     np.testing.assert_allclose(sample.geometry["position_labels_BNK"], counted, atol=1e-6)
 
@@ -107,8 +108,8 @@ def test_unchanged_views_have_no_augmentation_left(region):
     loud = AugmentConfig(flip_probability=1, rotate_probability=1, shift_probability=1)
     quiet = views(augment=loud, augment_region=loud).unchanged()
     drawn = quiet.draw(np.random.default_rng(5))
-    still = views(augment=STILL).cut(region, drawn_without_change(drawn))
+    still = views(augment=STILL).cut(whole(region), drawn_without_change(drawn))
     for found, expected in zip(
-        quiet.cut(region, drawn).views_BCIJK, still.views_BCIJK, strict=True
+        quiet.cut(whole(region), drawn).views_BCIJK, still.views_BCIJK, strict=True
     ):
         np.testing.assert_array_equal(found, expected)

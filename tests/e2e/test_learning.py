@@ -7,6 +7,7 @@ import pytest
 
 from medssl.training.callbacks import read_metrics
 from medssl.training.pretrain import pretrain
+from tests.regions import whole
 
 
 def best_constant_of(labels_NK):
@@ -23,7 +24,7 @@ def best_constant_of(labels_NK):
 def bound_of(views):
     """The same, for the labels that a view specification draws."""
     rng, region = np.random.default_rng(0), np.zeros(views.region_voxels, dtype=np.float32)
-    cuts = [views.cut(region, views.draw(rng)) for _ in range(200)]
+    cuts = [views.cut(whole(region), views.draw(rng)) for _ in range(200)]
     return best_constant_of(np.concatenate([cut.geometry["position_labels_BNK"] for cut in cuts]))
 
 

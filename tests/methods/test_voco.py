@@ -10,6 +10,7 @@ from medssl.data.views import Batch
 from medssl.methods.voco import VoCo
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from medssl.models.heads import row_dropout
+from tests.regions import whole
 
 VIEWS = GridViews(grid=(2, 2, 1), crop_voxels=8, random_crops=3)
 
@@ -26,7 +27,7 @@ def a_batch(volumes=2, seed=1):
 
     rng = np.random.default_rng(seed)
     samples = [
-        VIEWS.cut(rng.random(VIEWS.region_voxels, dtype=np.float32), VIEWS.draw(rng))
+        VIEWS.cut(whole(rng.random(VIEWS.region_voxels, dtype=np.float32)), VIEWS.draw(rng))
         for _ in range(volumes)
     ]
     return VIEWS.collate(samples)

@@ -1,16 +1,30 @@
 """The encoder contract: one network serves dense objectives, global ones and downstream tasks."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from medssl.config.choice import Configurable
+from medssl.models.decoders import Decoder
 
 
 class Encoder(Configurable, nn.Module):
-    """Maps a batch of volumes to a feature pyramid and to one embedding per volume."""
+    """Maps a batch of volumes to a feature pyramid and to one embedding per volume.
 
+    With ``dims`` 2 the same holds for slices: inputs and maps have no K axis.
+    """
+
+    class Config(Configurable.Config):
+        """The options of one encoder."""
+
+        @classmethod
+        def tiny(cls) -> Self:
+            """Return the smallest network of this kind that is of use, for a first try."""
+            return cls()
+
+    dims: int = 3
+    """Spatial axes of what it reads: 3 for volumes, 2 for slices."""
     channels: tuple[int, ...]
     """Channels of each map, finest first."""
     strides: tuple[int, ...]
@@ -27,12 +41,59 @@ class Encoder(Configurable, nn.Module):
 
     def embed(self, x_BCIJK: Tensor) -> Tensor:
         """Return ``(B, embed_dim)``: the mean of every map over space, concatenated."""
-        return torch.cat([level.mean((2, 3, 4)) for level in self.features(x_BCIJK)], dim=1)
+        return torch.cat([pooled(level) for level in self.features(x_BCIJK)], dim=1)
 
-    def segmenter(self, out_channels: int) -> tuple[nn.Module, dict[str, Any]]:
-        """Return the MONAI network whose ``encoder`` is this one, and how MONAI builds it.
+    def masked_features(self, x_BCIJK: Tensor, visible_BIJK: Tensor) -> list[Tensor]:
+        """Return the maps when only part of the input may be seen; here the rest becomes 0.
 
-        The definition is a ``{"_target_": ..., **arguments}`` mapping as MONAI bundles hold it;
-        the decoder's weights are fresh, the encoder's are this encoder's own tensors.
+        Args:
+            x_BCIJK: The whole input.
+            visible_BIJK: Boolean, on a coarser grid that divides the input's; true may be seen.
+        """
+        return self.features(x_BCIJK * upsampled(visible_BIJK, x_BCIJK))
+
+    def stages(self) -> list[nn.Module]:
+        """Return its parts from input to output.
+
+        They are what activations are checkpointed by, what weights are sharded by, and the
+        layers that layer-wise learning-rate decay counts.
         """
         raise NotImplementedError
+
+    def decoder(self) -> Decoder:
+        """Return a fresh decoder for this encoder's maps, such as its ``segmenter`` has."""
+        raise NotImplementedError
+
+    def segmenter(
+        self, out_channels: int, decoder: Decoder | None = None
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the network whose ``encoder`` is this one, and how MONAI builds it.
+
+        The definition is a ``{"_target_": ..., **arguments}`` mapping as MONAI bundles hold it.
+        The encoder's weights are this encoder's own tensors.
+
+        Args:
+            out_channels: Classes.
+            decoder: One of :meth:`decoder`, perhaps trained; without, the network gets a fresh one.
+        """
+        raise NotImplementedError
+
+
+def pooled(level: Tensor) -> Tensor:
+    """Return the mean of a map over its spatial axes, ``(B, C)``."""
+    return level.flatten(2).mean(2)
+
+
+def upsampled(visible_BIJK: Tensor, like: Tensor) -> Tensor:
+    """Return a coarse boolean mask on the grid of ``like``, as 0 and 1, with a channel axis.
+
+    Raises:
+        ValueError: The grid of ``like`` is not a whole multiple of the mask's.
+    """
+    shape, coarse = like.shape[2:], visible_BIJK.shape[1:]
+    if any(size % cells for size, cells in zip(shape, coarse, strict=True)):
+        raise ValueError(f"a mask of {tuple(coarse)} does not divide a grid of {tuple(shape)}")
+    mask = visible_BIJK[:, None].to(like.dtype)
+    for axis, (size, cells) in enumerate(zip(shape, coarse, strict=True), start=2):
+        mask = mask.repeat_interleave(size // cells, axis)
+    return mask

@@ -1,13 +1,14 @@
 """The encoder of SegResNet (Myronenko 2018, arXiv:1810.11654), as MONAI builds it."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from monai.networks.nets.segresnet_ds import SegResEncoder, SegResNetDS
 from pydantic import Field
 from torch import Tensor, nn
 
-from medssl.models.encoders.base import Encoder
+from medssl.models.decoders import Decoder
+from medssl.models.encoders.base import Encoder, pooled
 
 
 class SegResNetEncoder(Encoder):
@@ -27,6 +28,10 @@ class SegResNetEncoder(Encoder):
         """Channels of the input volume."""
         norm: Literal["instance", "batch"] = "instance"
         """Normalisation inside the blocks."""
+
+        @classmethod
+        def tiny(cls) -> Self:
+            return cls(width=4, blocks=(1, 1))
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -51,10 +56,49 @@ class SegResNetEncoder(Encoder):
     def embed(self, x_BCIJK: Tensor) -> Tensor:
         # Its blocks normalise and activate what they are given, not what they return: a mean of
         # the maps themselves would be blind to where their positive parts lie.
-        return torch.cat([m.relu().mean((2, 3, 4)) for m in self.features(x_BCIJK)], dim=1)
+        return torch.cat([pooled(level.relu()) for level in self.features(x_BCIJK)], dim=1)
 
-    def segmenter(self, out_channels: int) -> tuple[nn.Module, dict[str, Any]]:
+    def stages(self) -> list[nn.Module]:
+        parts = [part for level in _levels(self.net.layers) for part in level.values()]
+        return [self.net.conv_init, *(p for p in parts if not isinstance(p, nn.Identity))]
+
+    def decoder(self) -> Decoder:
+        network, _ = self.segmenter(1)
+        return SegResNetDecoder(_levels(network.up_layers), self.channels)
+
+    def segmenter(
+        self, out_channels: int, decoder: Decoder | None = None
+    ) -> tuple[nn.Module, dict[str, Any]]:
         arguments = {**self._arguments(), "out_channels": out_channels, "dsdepth": 1}
         network = SegResNetDS(**arguments)
         network.encoder = self.net
+        if decoder is not None:
+            trained_levels = _levels(decoder.up_layers)
+            for mine, trained in zip(_levels(network.up_layers), trained_levels, strict=True):
+                mine["upsample"], mine["blocks"] = trained["upsample"], trained["blocks"]
         return network, {"_target_": "SegResNetDS", **arguments}
+
+
+class SegResNetDecoder(Decoder):
+    """The levels of SegResNet's decoder, without its last convolution."""
+
+    def __init__(self, up_layers: list[nn.ModuleDict], channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.up_layers = nn.ModuleList(
+            nn.ModuleDict({"upsample": level["upsample"], "blocks": level["blocks"]})
+            for level in up_layers
+        )
+        self.channels = channels[-2::-1]
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        x, *skips = reversed(features)
+        maps = []
+        for level, skip in zip(_levels(self.up_layers), skips, strict=True):
+            x = level["blocks"](level["upsample"](x) + skip)
+            maps.append(x)
+        return maps
+
+
+def _levels(layers: Any) -> list[nn.ModuleDict]:
+    """Return the levels that MONAI keeps in a module list, by their type."""
+    return list(cast(nn.ModuleList, layers))  # type: ignore[arg-type]

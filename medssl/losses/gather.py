@@ -1,0 +1,44 @@
+"""One batch over several processes: every process computes the loss of the whole of it.
+
+With ``world`` processes a method gathers its projections, and whatever they are compared with,
+before the loss; each process then holds the same loss value. Gradients flow into a process's own
+rows alone, ``world`` times too large, which is what the averaging of gradients over processes
+takes back: what reaches the weights is the gradient of one process with the whole batch.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def world_size() -> int:
+    """Return how many processes train together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """Return the rows of all processes, in the order of their ranks; ``x`` itself when alone.
+
+    Args:
+        x: ``(rows, ...)``, equally many rows in every process; with or without gradient.
+    """
+    if world_size() == 1:
+        return x
+    gathered: Tensor = _GatherRows.apply(x)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        first = dist.get_rank() * ctx.rows
+        return grads[0][first : first + ctx.rows] * world_size()
