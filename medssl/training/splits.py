@@ -22,6 +22,9 @@ class LabelledSplitConfig(Config):
     """Use only so many of the remaining patients, to see what few labels give."""
     seed: int = 0
     """Another seed draws other patients."""
+    train_seed: int | None = None
+    """Draws which of the remaining patients are the `train_patients`, so that several draws share
+    one test set; null: `seed` does."""
 
     @model_validator(mode="after")
     def _something_remains(self) -> Self:
@@ -48,6 +51,9 @@ def split_cases(cases: Sequence[LabelledCase], config: LabelledSplitConfig) -> d
     test = _count(config.test, len(patients))
     val = _count(config.val, len(patients))
     rest = shuffled[test + val :]
+    if config.train_seed is not None:
+        draw = np.random.default_rng(config.train_seed).permutation(len(rest))
+        rest = [rest[index] for index in draw]
     parts = {
         "train": rest[: config.train_patients],
         "val": shuffled[test : test + val],

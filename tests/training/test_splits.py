@@ -40,6 +40,17 @@ def test_fewer_training_patients_leave_the_others_where_they_are():
     assert (few["val"], few["test"]) == (whole["val"], whole["test"])
 
 
+def test_another_draw_of_training_patients_leaves_the_test_set_as_it_is():
+    draws = [
+        split_cases(cases(30), LabelledSplitConfig(train_patients=4, train_seed=seed))
+        for seed in (0, 1)
+    ]
+    assert draws[0]["train"] != draws[1]["train"]
+    assert all(draws[0][name] == draws[1][name] for name in ("val", "test"))
+    more = split_cases(cases(30), LabelledSplitConfig(train_patients=8, train_seed=0))
+    assert set(draws[0]["train"]) < set(more["train"])
+
+
 def test_too_few_patients_and_shares_that_leave_none_are_explained():
     with pytest.raises(ConfigError, match=r"2 patient\(s\) are too few: 1 to test, 1 to validate"):
         split_cases(cases(2), LabelledSplitConfig())
