@@ -9,26 +9,31 @@ Shape suffixes, here and in every tensor name of the package:
     K   base crops of one sample
     D   embedding
 
-A method owns a ``ViewSpec``. For every sample the data path reads one region of a volume, scales
-it to [0, 1], and lets the spec draw (all randomness, from one generator) and then cut
-(deterministic). ``collate`` joins samples into the ``Batch`` that reaches ``Method.loss``.
+A method owns a ``ViewSpec``. For every sample the data path reads one region of a volume, or as
+many as the spec has ``parts``, scales it to [0, 1], and lets the spec draw (all randomness, from
+one generator) and then cut (deterministic). ``collate`` joins samples into the ``Batch`` that
+reaches ``Method.loss``.
 
 Methods on slices receive views without the K axis, ``(B, C, I, J)``, under the same names.
 """
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from medssl.config.base import Config
 
 FloatArray = NDArray[np.float32]
 Draw = TypeVar("Draw")
+Band = tuple[float, float]
+"""From where to where along one axis of a volume, as shares of its length."""
+WHOLE: tuple[Band, Band, Band] = ((0.0, 1.0),) * 3
 
 
 class Region(NamedTuple):
@@ -43,12 +48,32 @@ class Region(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The views cut from one region, before they are joined into a batch."""
+    """The views cut from one region, or several, before they are joined into a batch."""
 
     views_BCIJK: list[FloatArray]
     """One array per kind of view; B counts this sample's views of that kind."""
     geometry: dict[str, NDArray[Any]]
     """What is known about where the views lie; the meaning of a key is the spec's."""
+
+
+class LabelledPatches(Config):
+    """Labelled patches that a method is given beside its views."""
+
+    classes: Annotated[int, Field(ge=2)] = 2
+    """Classes of the label maps, with the background, which is 0."""
+    patch_voxels: Annotated[int, Field(gt=0)] = 24
+    """Length of a patch, which is a cube."""
+    per_sample: Annotated[int, Field(gt=0)] = 1
+    """Patches that come with every sample of the batch."""
+
+
+class Labelled(NamedTuple):
+    """Patches whose every voxel has a class; as many rows as samples x patches per sample."""
+
+    image_BCIJK: Tensor
+    """float32, scaled as the views are."""
+    label_BIJK: Tensor
+    """int64 class numbers; 0 is the background."""
 
 
 class Batch(NamedTuple):
@@ -58,6 +83,20 @@ class Batch(NamedTuple):
     """One float32 tensor per kind of view, with samples x views-per-sample rows."""
     geometry: dict[str, Tensor]
     """The samples' geometry, stacked along a new first axis B."""
+    labelled: Labelled | None = None
+    """For a method that asks for it: patches of other volumes, which are labelled."""
+
+
+def joined(parts: Sequence[Sample]) -> Sample:
+    """Return what was cut from the regions of one volume as one sample, in their order.
+
+    Views and geometry are joined along their first axis.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    kinds = zip(*(part.views_BCIJK for part in parts), strict=True)
+    geometry = {name: np.concatenate([p.geometry[name] for p in parts]) for name in parts[0][1]}
+    return Sample([np.concatenate(kind) for kind in kinds], geometry)
 
 
 class ViewSpec(Config, Generic[Draw]):
@@ -67,6 +106,19 @@ class ViewSpec(Config, Generic[Draw]):
     @abstractmethod
     def region_voxels(self) -> tuple[int, int, int]:
         """Size along I, J, K of the region that ``cut`` expects."""
+
+    @property
+    def parts(self) -> int:
+        """Regions of one volume that make up a sample; each is drawn and cut on its own."""
+        return 1
+
+    def band(self, part: int) -> tuple[Band, Band, Band]:
+        """Return, along I, J, K, between where the centre of a part's region lies.
+
+        From the first number on, and before the second. Where the volume is too short for it, the
+        region lies as near as it can.
+        """
+        return WHOLE
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Draw:

@@ -6,7 +6,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from medssl.config.choice import Configurable
-from medssl.data.views import Batch, ViewSpec
+from medssl.data.views import Batch, LabelledPatches, ViewSpec
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
 
@@ -35,6 +35,11 @@ class Method(Configurable, nn.Module):
         def tiny(cls) -> Self:
             """Return options for the smallest crops and heads that are of use, for a first try."""
             return cls()
+
+        @property
+        def labelled_patches(self) -> LabelledPatches | None:
+            """Labelled patches that every batch must hold; None for a method without labels."""
+            return None
 
     views: ViewSpec[Any]
     encoder: Encoder

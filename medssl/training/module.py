@@ -6,7 +6,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from medssl.data.views import Batch
+from medssl.data.views import Batch, Labelled
 from medssl.methods.base import Method
 from medssl.training.engine import EngineConfig, seed_batch
 from medssl.training.optimizer import OptimizerConfig
@@ -38,11 +38,17 @@ class PretrainModule(lightning.LightningModule):
         return self.global_step / self.schedule.steps
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
-        """Move the views, in the memory format of the encoder, and the geometry."""
+        """Move the views and patches, in the memory format of the encoder, and the geometry."""
         layout = torch.channels_last_3d if self.engine.channels_last else torch.contiguous_format
         views = [x.to(device, memory_format=layout, non_blocking=True) for x in batch.views_BCIJK]
         geometry = {k: v.to(device, non_blocking=True) for k, v in batch.geometry.items()}
-        return Batch(views, geometry)
+        if batch.labelled is None:
+            return Batch(views, geometry)
+        image_BCIJK, label_BIJK = batch.labelled
+        image_BCIJK = image_BCIJK.to(device, memory_format=layout, non_blocking=True)
+        return Batch(
+            views, geometry, Labelled(image_BCIJK, label_BIJK.to(device, non_blocking=True))
+        )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed this batch; before the first batch of an optimiser step, update slow copies."""

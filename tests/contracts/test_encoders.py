@@ -36,6 +36,11 @@ def test_the_embedding_has_the_promised_length(encoder):
     assert encoder.embed(volume(encoder)).shape == (2, encoder.embed_dim)
 
 
+def test_the_embedding_is_pooled_from_the_maps(encoder):
+    x_BCIJK = volume(encoder)
+    assert torch.equal(encoder.embed(x_BCIJK), encoder.pool(encoder.features(x_BCIJK)))
+
+
 def test_rows_do_not_see_each_other(encoder):
     x_BCIJK = volume(encoder)
     torch.testing.assert_close(encoder.embed(x_BCIJK)[:1], encoder.embed(x_BCIJK[:1]))

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from medssl.config.choice import available, find
+from medssl.data.views import Labelled
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from tests.regions import whole
 
@@ -31,9 +32,20 @@ def anatomy(rng, shape):
 def batch(method):
     rng = np.random.default_rng(0)
     region = method.views.region_voxels
-    return method.views.collate(
+    views = method.views.collate(
         [method.views.cut(whole(anatomy(rng, region)), method.views.draw(rng)) for _ in range(2)]
     )
+    return views._replace(labelled=labelled(rng, method.config.labelled_patches))
+
+
+def labelled(rng, wanted):
+    """Patches whose classes are bands of grey, for a method that wants any."""
+    if wanted is None:
+        return None
+    shape = (wanted.patch_voxels,) * 3
+    image = np.stack([anatomy(rng, shape)[None] for _ in range(2 * wanted.per_sample)])
+    label = np.minimum(image[:, 0] * wanted.classes, wanted.classes - 1).astype(np.int64)
+    return Labelled(torch.from_numpy(image), torch.from_numpy(label))
 
 
 def test_loss_is_one_finite_number_and_its_parts_are_scalars(method, batch):

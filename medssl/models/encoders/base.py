@@ -40,8 +40,19 @@ class Encoder(Configurable, nn.Module):
         raise NotImplementedError
 
     def embed(self, x_BCIJK: Tensor) -> Tensor:
-        """Return ``(B, embed_dim)``: the mean of every map over space, concatenated."""
-        return torch.cat([pooled(level) for level in self.features(x_BCIJK)], dim=1)
+        """Return ``(B, embed_dim)``: what :meth:`pool` makes of the maps."""
+        return self.pool(self.features(x_BCIJK))
+
+    def pool(self, features: list[Tensor]) -> Tensor:
+        """Return ``(B, embed_dim)``: the mean of every map over space, concatenated.
+
+        Objectives that use the maps as well embed with it; an encoder that pools in its own way
+        overrides this, not ``embed``.
+
+        Args:
+            features: What ``features`` returns.
+        """
+        return torch.cat([pooled(level) for level in features], dim=1)
 
     def masked_features(self, x_BCIJK: Tensor, visible_BIJK: Tensor) -> list[Tensor]:
         """Return the maps when only part of the input may be seen; here the rest becomes 0.

@@ -53,10 +53,10 @@ class SegResNetEncoder(Encoder):
     def features(self, x_BCIJK: Tensor) -> list[Tensor]:
         return cast(list[Tensor], self.net(x_BCIJK))
 
-    def embed(self, x_BCIJK: Tensor) -> Tensor:
+    def pool(self, features: list[Tensor]) -> Tensor:
         # Its blocks normalise and activate what they are given, not what they return: a mean of
         # the maps themselves would be blind to where their positive parts lie.
-        return torch.cat([pooled(level.relu()) for level in self.features(x_BCIJK)], dim=1)
+        return torch.cat([pooled(level.relu()) for level in features], dim=1)
 
     def stages(self) -> list[nn.Module]:
         parts = [part for level in _levels(self.net.layers) for part in level.values()]
