@@ -1,5 +1,6 @@
 """A crop store as an endless dataset: sample index to the views of one region."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from medssl.config.base import Config
 from medssl.data.normalize import IntensityConfig
 from medssl.data.sampling import Stream, VolumeOrder, generator
 from medssl.data.store import CropStore
-from medssl.data.views import Region, Sample, ViewSpec
+from medssl.data.views import WHOLE, Band, Region, Sample, ViewSpec, joined
 from medssl.errors import InputError
 
 
@@ -83,15 +84,17 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
 
     def __getitem__(self, sample_index: int) -> Sample:
         key = self.volume_key(sample_index)
-        entry = self.store.entry(key)
         rng = generator(self.seed, sample_index, Stream.SAMPLE)
-        starts_N3 = draw_region_starts(
-            rng, self.config.candidates, entry.shape, self.views.region_voxels
-        )
+        return joined([self._part(key, rng, part) for part in range(self.views.parts)])
+
+    def _part(self, key: str, rng: np.random.Generator, part: int) -> Sample:
+        entry, region_voxels = self.store.entry(key), self.views.region_voxels
+        bands, count = self.views.band(part), self.config.candidates
+        starts_N3 = draw_region_starts(rng, count, entry.shape, region_voxels, bands)
         if entry.slice_weights is not None and entry.slice_axis is not None:
             axis = entry.slice_axis
             starts_N3[:, axis] = draw_weighted_starts(
-                rng, self.config.candidates, entry.slice_weights, self.views.region_voxels[axis]
+                rng, count, entry.slice_weights, region_voxels[axis], bands[axis]
             )
         drawn = self.views.draw(rng)
         start_IJK, stored_IJK = self._read_body(key, starts_N3)
@@ -114,10 +117,34 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         return best_start_IJK, best_IJK
 
 
+def first_and_last_start(size: int, length: int, band: Band) -> tuple[int, int]:
+    """Return the first and the last start of regions whose centre lies in a band of the volume.
+
+    Bands that share a border share no start. Where a band holds none it is the nearest one; where
+    the volume is shorter than the region there is one, and it centres the volume.
+
+    Args:
+        size: Voxels of the volume along this axis.
+        length: Voxels of a region along it.
+        band: Shares of the volume.
+    """
+    room = size - length
+    if room < 0:
+        return room // 2, room // 2
+    # Rounded, so that a share such as 2 / 3 does not miss the start it stands for.
+    first, end = (math.ceil(round(share * size - length / 2, 6)) for share in band)
+    first = min(max(first, 0), room)
+    return first, max(min(end - 1, room), first)
+
+
 def draw_region_starts(
-    rng: np.random.Generator, count: int, shape: Sequence[int], region_voxels: Sequence[int]
+    rng: np.random.Generator,
+    count: int,
+    shape: Sequence[int],
+    region_voxels: Sequence[int],
+    bands: Sequence[Band] = WHOLE,
 ) -> NDArray[np.int64]:
-    """Draw first voxels of regions, uniform over all that lie inside the volume.
+    """Draw first voxels of regions, uniform over all that lie inside the volume and the bands.
 
     On an axis where the volume is shorter than the region there is one choice: the volume is
     centred, and what surrounds it is padding.
@@ -125,13 +152,17 @@ def draw_region_starts(
     Returns:
         ``(count, 3)`` first voxels, negative where padding comes first.
     """
-    room = np.asarray(shape, dtype=np.int64) - np.asarray(region_voxels, dtype=np.int64)
-    starts_N3 = rng.integers(0, np.maximum(room, 0), size=(count, 3), endpoint=True)
-    return np.where(room < 0, room // 2, starts_N3)
+    axes = zip(shape, region_voxels, bands, strict=True)
+    first_3, last_3 = np.array([first_and_last_start(*axis) for axis in axes]).T
+    return rng.integers(first_3, last_3, size=(count, 3), endpoint=True)
 
 
 def draw_weighted_starts(
-    rng: np.random.Generator, count: int, weights: Sequence[float], length: int
+    rng: np.random.Generator,
+    count: int,
+    weights: Sequence[float],
+    length: int,
+    band: Band = WHOLE[0],
 ) -> NDArray[np.int64]:
     """Draw first planes of regions, each in proportion to the summed weight of its planes.
 
@@ -143,19 +174,20 @@ def draw_weighted_starts(
         count: How many.
         weights: One per plane of the volume along this axis.
         length: Planes of a region along it.
+        band: Between where, as a share of the volume, regions have their centre.
 
     Returns:
         ``(count,)`` first planes inside the volume; where it is shorter than the region, the one
         that centres it.
     """
-    room = len(weights) - length
-    if room <= 0:
-        return np.full(count, room // 2, np.int64)
+    first, last = first_and_last_start(len(weights), length, band)
+    if first == last:
+        return np.full(count, first, np.int64)
     summed = np.concatenate([[0.0], np.cumsum(np.asarray(weights, np.float64))])
-    worth = np.maximum(summed[length:] - summed[:-length], 0.0)
+    worth = np.maximum(summed[length:] - summed[:-length], 0.0)[first : last + 1]
     if worth.sum() <= 0:
-        return rng.integers(0, room, size=count, endpoint=True)
+        return rng.integers(first, last, size=count, endpoint=True)
     chances = np.cumsum(worth)
     drawn = np.searchsorted(chances, rng.random(count) * chances[-1], side="right")
-    starts: NDArray[np.int64] = np.minimum(drawn, np.flatnonzero(worth)[-1])
+    starts: NDArray[np.int64] = first + np.minimum(drawn, np.flatnonzero(worth)[-1])
     return starts

@@ -1,8 +1,12 @@
 """Samples are functions of (seed, index), whatever process makes them."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medssl.data.augment import AugmentConfig
 from medssl.data.dataset import (
@@ -10,6 +14,7 @@ from medssl.data.dataset import (
     DatasetConfig,
     draw_region_starts,
     draw_weighted_starts,
+    first_and_last_start,
 )
 from medssl.data.grid_views import GridViews
 from medssl.data.sampling import BatchIndices
@@ -185,3 +190,31 @@ def test_where_the_first_view_is_missing_another_takes_its_place(make_store, noi
     )
     (first,) = set(store.keys()) - {"b"}
     assert sorted(store.views(first)) == ["a2", "a3"]
+
+
+@given(
+    size=st.integers(1, 40),
+    length=st.integers(1, 12),
+    cells=st.integers(1, 5),
+)
+def test_bands_share_the_starts_of_a_volume_among_them(size, length, cells):
+    """Every start lies in the band that its region's centre lies in, and in no other."""
+    room = max(size - length, 0)
+    for part in range(cells):
+        band = (part / cells, (part + 1) / cells)
+        first, last = first_and_last_start(size, length, band)
+        inside = [
+            s for s in range(room + 1) if Fraction(2 * s + length, 2 * size) * cells // 1 == part
+        ]
+        if size >= length and inside:
+            assert list(range(first, last + 1)) == inside
+        else:
+            assert first == last
+
+
+def test_weighted_starts_stay_in_their_band():
+    weights = (9.0, 9.0, 0.0, 1.0, 3.0, 0.0, 9.0, 9.0)
+    starts = draw_weighted_starts(np.random.default_rng(0), 4000, weights, 1, (0.25, 0.75))
+    assert np.bincount(starts, minlength=8) / 4000 == pytest.approx(
+        [0, 0, 0, 0.25, 0.75, 0, 0, 0], abs=0.03
+    )
