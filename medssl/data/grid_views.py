@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch.nn import functional as F
 
 from medssl.data.augment import AugmentConfig, CropChange, apply_change, draw_change
 from medssl.data.crops import base_grid_starts, position_labels, random_crop_starts
 from medssl.data.views import Batch, FloatArray, Region, Sample, ViewSpec
 
 Positive = Annotated[int, Field(gt=0)]
+Size = Positive | tuple[Positive, Positive, Positive]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,10 @@ class GridViews(ViewSpec[GridDraw]):
 
     grid: tuple[Positive, Positive, Positive] = (3, 3, 1)
     """Base crops along right, anterior, superior."""
-    crop_voxels: Positive | tuple[Positive, Positive, Positive] = 24
+    crop_voxels: Size = 24
     """Size of one crop; one number is a cube."""
+    resize_to: Size | None = None
+    """Size that crops are interpolated to for the network; null leaves them as they are cut."""
     random_crops: Positive = 4
     """Random crops per sample."""
     augment: AugmentConfig = AugmentConfig()
@@ -50,8 +55,12 @@ class GridViews(ViewSpec[GridDraw]):
     @property
     def crop_size(self) -> tuple[int, int, int]:
         """Size of one crop along I, J, K in voxels."""
-        size = self.crop_voxels
-        return (size, size, size) if isinstance(size, int) else size
+        return _three(self.crop_voxels)
+
+    @property
+    def view_size(self) -> tuple[int, int, int]:
+        """Size along I, J, K of what the network is given."""
+        return self.crop_size if self.resize_to is None else _three(self.resize_to)
 
     @property
     def base_crops(self) -> int:
@@ -69,7 +78,7 @@ class GridViews(ViewSpec[GridDraw]):
         region = self.region_voxels
         region_change = draw_change(self.augment_region, rng, square=region[0] == region[1])
         starts_N3 = random_crop_starts(rng, self.random_crops, self.grid, self.crop_size)
-        square = self.crop_size[0] == self.crop_size[1]
+        square = self.view_size[0] == self.view_size[1]
         changes = [
             draw_change(self.augment, rng, square=square)
             for _ in range(self.random_crops + self.base_crops)
@@ -110,11 +119,26 @@ class GridViews(ViewSpec[GridDraw]):
         starts_N3: NDArray[np.int64],
         changes: tuple[CropChange, ...],
     ) -> FloatArray:
-        crops_NCIJK = np.empty((len(changes), 1, *self.crop_size), dtype=np.float32)
+        crops_NCIJK = np.empty((len(changes), 1, *self.view_size), dtype=np.float32)
         for n, change in enumerate(changes):
             box = tuple(
                 slice(start, start + size)
                 for start, size in zip(starts_N3[n].tolist(), self.crop_size, strict=True)
             )
-            crops_NCIJK[n, 0] = apply_change(region_IJK[box], change)
+            crops_NCIJK[n, 0] = apply_change(self._resized(region_IJK[box]), change)
         return crops_NCIJK
+
+    def _resized(self, crop_IJK: FloatArray) -> FloatArray:
+        """Return the crop at the network's size: linear, first and last voxels stay where they are.
+
+        The published code of VoCo resizes so.
+        """
+        if self.view_size == self.crop_size:
+            return crop_IJK
+        x_BCIJK = torch.from_numpy(np.ascontiguousarray(crop_IJK))[None, None]
+        x_BCIJK = F.interpolate(x_BCIJK, self.view_size, mode="trilinear", align_corners=True)
+        return x_BCIJK[0, 0].numpy()
+
+
+def _three(size: Size) -> tuple[int, int, int]:
+    return (size, size, size) if isinstance(size, int) else size

@@ -104,6 +104,38 @@ def drawn_without_change(drawn):
     return dataclasses.replace(drawn, region_change=still)
 
 
+def test_resized_crops_are_interpolated_between_their_corners(region):
+    """The slow way: every voxel of the view by its eight neighbours in the cut crop."""
+    plain, resized = views(augment=STILL), views(augment=STILL, resize_to=(6, 6, 3))
+    drawn = resized.draw(np.random.default_rng(1))
+    assert resized.region_voxels == plain.region_voxels
+    assert (drawn.starts_N3 == plain.draw(np.random.default_rng(1)).starts_N3).all()
+    cut, found = plain.cut(whole(region), drawn), resized.cut(whole(region), drawn)
+    for crops, smaller in zip(cut.views_BCIJK, found.views_BCIJK, strict=True):
+        assert smaller.shape[1:] == (1, 6, 6, 3)
+        for at in np.ndindex(6, 6, 3):
+            place = [
+                x * (n - 1) / (m - 1) for x, n, m in zip(at, (4, 4, 5), (6, 6, 3), strict=True)
+            ]
+            expected = np.zeros(len(crops))
+            for corner in np.ndindex(2, 2, 2):
+                low = np.floor(place).astype(int)
+                index = np.minimum(low + corner, (3, 3, 4))
+                share = np.where(corner, place - low, 1 - (place - low)).prod()
+                expected += share * crops[(slice(None), 0, *index)]
+            np.testing.assert_allclose(smaller[(slice(None), 0, *at)], expected, atol=1e-5)
+    name = "position_labels_BNK"
+    assert (cut.geometry[name] == found.geometry[name]).all()
+
+
+def test_the_published_grid_of_4_by_4_has_labels_that_sum_to_one():
+    spec = GridViews(grid=(4, 4, 1), crop_voxels=6, resize_to=4, random_crops=2)
+    region = np.random.default_rng(0).random(spec.region_voxels, dtype=np.float32)
+    sample = spec.cut(whole(region), spec.draw(np.random.default_rng(0)))
+    assert [v.shape for v in sample.views_BCIJK] == [(2, 1, 4, 4, 4), (16, 1, 4, 4, 4)]
+    np.testing.assert_allclose(sample.geometry["position_labels_BNK"].sum(1), 1, atol=1e-6)
+
+
 def test_unchanged_views_have_no_augmentation_left(region):
     loud = AugmentConfig(flip_probability=1, rotate_probability=1, shift_probability=1)
     quiet = views(augment=loud, augment_region=loud).unchanged()
