@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from medssl.config.choice import available, find
 from medssl.data.views import Labelled
 from medssl.models.encoders.segresnet import SegResNetEncoder
-from tests.regions import whole
+from tests.regions import sample_of
 
 METHODS = available("medssl.methods")
 
@@ -31,10 +31,7 @@ def anatomy(rng, shape):
 @pytest.fixture
 def batch(method):
     rng = np.random.default_rng(0)
-    region = method.views.region_voxels
-    views = method.views.collate(
-        [method.views.cut(whole(anatomy(rng, region)), method.views.draw(rng)) for _ in range(2)]
-    )
+    views = method.views.collate([sample_of(method.views, rng, anatomy) for _ in range(2)])
     return views._replace(labelled=labelled(rng, method.config.labelled_patches))
 
 
