@@ -8,22 +8,53 @@ from pydantic import Field, model_validator
 
 from medssl.config.base import Config
 
+_WARMUP_SHARE = 20
+"""Without a word about it, a twentieth of the samples warms up, as of the steps."""
+
 
 class ScheduleConfig(Config):
-    """Linear warm-up, then half a cosine down to zero."""
+    """Linear warm-up, then half a cosine down to zero; counted in steps or in samples."""
 
     steps: Annotated[int, Field(gt=0)] = 1000
     """Optimiser steps in all."""
+    samples: Annotated[int, Field(gt=0)] | None = None
+    """Samples seen in all, instead of `steps`: a batch of another size then sees as many."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     """Steps over which the learning rate rises to its peak."""
+    warmup_samples: Annotated[int, Field(ge=0)] | None = None
+    """The same counted in samples, instead of `warmup_steps`; a twentieth of `samples` if neither
+    is set."""
 
     @model_validator(mode="after")
-    def _warmup_fits(self) -> Self:
-        if self.warmup_steps >= self.steps:
-            raise ValueError(
-                f"warmup_steps ({self.warmup_steps}) must be below steps ({self.steps})"
-            )
+    def _counted_once(self) -> Self:
+        for name in ("steps", "warmup_steps"):
+            samples = name.replace("steps", "samples")
+            if getattr(self, samples) is not None and self._given(name):
+                raise ValueError(f"set {name} or {samples}, not both")
+        if self.samples is None and self.warmup_samples is None:
+            _check(self.warmup_steps, self.steps, "steps")
+        elif self.samples is not None and self.warmup_samples is not None:
+            _check(self.warmup_samples, self.samples, "samples")
         return self
+
+    def _given(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
+    def in_steps(self, samples_per_step: int) -> "ScheduleConfig":
+        """Return the same schedule counted in steps of ``samples_per_step`` samples.
+
+        Raises:
+            ValueError: Fewer samples than warm up are left.
+        """
+        if self.samples is None and self.warmup_samples is None:
+            return self
+        steps, warmup = self.steps, self.warmup_steps
+        if self.samples is not None:
+            steps = math.ceil(self.samples / samples_per_step)
+            warmup = self.warmup_steps if self._given("warmup_steps") else steps // _WARMUP_SHARE
+        if self.warmup_samples is not None:
+            warmup = self.warmup_samples // samples_per_step
+        return ScheduleConfig(steps=steps, warmup_steps=warmup)
 
     def factor(self, step: int) -> float:
         """Return the share of the peak learning rate that ``step`` (from 0) is taken with."""
@@ -35,3 +66,8 @@ class ScheduleConfig(Config):
     def build(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """Return the scheduler that applies :meth:`factor`, to be stepped once per step."""
         return torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
+
+
+def _check(warmup: int, whole: int, unit: str) -> None:
+    if warmup >= whole:
+        raise ValueError(f"warmup_{unit} ({warmup}) must be below {unit} ({whole})")

@@ -3,11 +3,9 @@
 import math
 
 import pytest
-import torch
 
 from medssl.config.load import validate
 from medssl.errors import ConfigError
-from medssl.training.optimizer import OptimizerConfig
 from medssl.training.schedule import ScheduleConfig
 
 
@@ -25,10 +23,38 @@ def test_a_warm_up_as_long_as_the_training_is_refused():
         validate(ScheduleConfig, {"steps": 5, "warmup_steps": 5}, where="here")
 
 
-def test_biases_and_norms_are_not_decayed():
-    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    decayed, plain = OptimizerConfig(weight_decay=0.1).build(net).param_groups
-    assert [p.ndim for p in decayed["params"]] == [2]
-    assert decayed["weight_decay"] == 0.1
-    assert all(p.ndim == 1 for p in plain["params"])
-    assert plain["weight_decay"] == 0
+@pytest.mark.parametrize(
+    ("given", "per_step", "steps", "warmup"),
+    [
+        ({"samples": 1000, "warmup_samples": 100}, 10, 100, 10),
+        ({"samples": 1001, "warmup_samples": 100}, 16, 63, 6),
+        ({"samples": 1000}, 10, 100, 5),
+        ({"samples": 1000, "warmup_steps": 7}, 10, 100, 7),
+        ({"steps": 100, "warmup_samples": 30}, 4, 100, 7),
+        ({"steps": 100, "warmup_steps": 3}, 4, 100, 3),
+    ],
+)
+def test_samples_become_steps_of_any_batch(given, per_step, steps, warmup):
+    counted = ScheduleConfig(**given).in_steps(per_step)
+    assert (counted.steps, counted.warmup_steps) == (steps, warmup)
+
+
+def test_a_batch_of_another_size_sees_as_many_samples_at_the_same_rates():
+    schedule = ScheduleConfig(samples=64_000, warmup_samples=6_400)
+    small, large = schedule.in_steps(8), schedule.in_steps(64)
+    assert small.steps * 8 == large.steps * 64 == 64_000
+    for seen in (6_400, 16_000, 32_000, 64_000):
+        assert small.factor(seen // 8) == pytest.approx(large.factor(seen // 64))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"samples": 10, "steps": 5}, "set steps or samples, not both"),
+        ({"warmup_samples": 10, "warmup_steps": 5}, "set warmup_steps or warmup_samples"),
+        ({"samples": 10, "warmup_samples": 10}, r"warmup_samples \(10\) must be below samples"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(given, words):
+    with pytest.raises(ConfigError, match=words):
+        validate(ScheduleConfig, given, where="here")
