@@ -17,19 +17,15 @@ from medssl.models.weights import WEIGHTS, save_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.training.callbacks import (
-    CollapseAlarm,
-    CollapseConfig,
-    ProgressCallback,
-    Recorder,
-    read_metrics,
-)
 from medssl.training.checkpoint import LastCheckpoint, steps_done
+from medssl.training.collapse import CollapseAlarm, CollapseConfig
 from medssl.training.curves import draw_curves
 from medssl.training.engine import EngineConfig, quiet_lightning
 from medssl.training.loaders import LoaderConfig, PretrainLoaders
 from medssl.training.module import PretrainModule
 from medssl.training.optimizer import OptimizerConfig
+from medssl.training.progress_bar import ProgressCallback
+from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, read_metrics
 from medssl.training.schedule import ScheduleConfig
 
 Steps = Annotated[int, Field(gt=0)]
@@ -147,14 +143,14 @@ def _fit(config: PretrainConfig, method: Method, store: CropStore, run: StageRun
 def _callbacks(
     config: PretrainConfig, run: StageRun, checkpoint: Path, done: int
 ) -> list[lightning.Callback]:
-    record_steps, steps = config.rhythm.record_steps, config.schedule.steps
+    steps = config.schedule.steps
+    record: dict[str, int] = {"every_steps": config.rhythm.record_steps, "resumed_at": done}
     return [
-        CollapseAlarm(config.collapse, every_steps=record_steps),
-        Recorder(
-            config.out / "metrics.jsonl", run.tracker, every_steps=record_steps, resumed_at=done
-        ),
-        ProgressCallback("pretrain", steps=steps, resumed_at=done),
+        CollapseAlarm(config.collapse, every_steps=config.rhythm.record_steps),
+        Recorder(config.out / METRICS, run.tracker, **record),
+        ProgressCallback("pretrain", steps=steps, **record),
         LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
+        SpeedRecorder(config.out / SPEED, run.tracker, **record),
     ]
 
 
@@ -171,7 +167,7 @@ def _about(config: PretrainConfig, store: CropStore) -> dict[str, Any]:
 
 
 def _finish(run: StageRun, config: PretrainConfig, module: PretrainModule) -> StageResult:
-    rows = read_metrics(config.out / "metrics.jsonl")
+    rows = read_metrics(config.out / METRICS)
     last: dict[str, float] = {}
     for row in rows:
         last.update(row)

@@ -17,13 +17,14 @@ from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.tracking import Tracker
 from medssl.tasks.base import Task
-from medssl.training.callbacks import ProgressCallback, Recorder, read_metrics
 from medssl.training.checkpoint import LastCheckpoint, steps_done
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
 from medssl.training.finetune_config import FinetuneConfig, Member
 from medssl.training.labelled import LabelledSet
 from medssl.training.patches import Patch, PatchDataset, patch_loader
+from medssl.training.progress_bar import ProgressCallback
+from medssl.training.recorder import Recorder, read_metrics
 from medssl.training.supervised import BestByValidation, SupervisedModule
 from medssl.training.task_model import (
     DESCRIPTION,

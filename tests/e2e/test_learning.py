@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medssl.training.callbacks import read_metrics
+from medssl.training.recorder import read_metrics
 from medssl.training.pretrain import pretrain
 from tests.regions import whole
 

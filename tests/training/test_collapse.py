@@ -1,19 +1,15 @@
-"""Numbers recorded once per step, and collapse measured by its definition."""
+"""Collapse measured by its definition, and told once."""
 
-import json
 import logging
 import math
 
 import pytest
 import torch
 
-from medssl.runs.tracking import Tracker
-from medssl.training.callbacks import (
+from medssl.training.collapse import (
     CollapseAlarm,
     CollapseConfig,
-    Recorder,
     effective_rank,
-    read_metrics,
     std_ratio,
 )
 
@@ -76,11 +72,3 @@ def test_a_healthy_embedding_raises_none(caplog):
     alarm, _ = run_alarm(torch.randn(20, 8), looks=6)
     assert not alarm.raised
     assert not caplog.records
-
-
-def test_rows_beyond_the_checkpoint_and_half_lines_are_cut_on_resume(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    rows = [{"step": step, "loss": 1.0} for step in (10, 20, 30)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 40, "lo')
-    Recorder(path, Tracker(), every_steps=10, resumed_at=20)
-    assert read_metrics(path) == rows[:2]
