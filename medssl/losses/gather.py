@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-
-def world_size() -> int:
-    """Return how many processes train together; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+from medssl.runs.processes import world_size
 
 
 def gather_rows(x: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from torch import Tensor, nn
 
+from medssl.models.norms import SharedBatchNorm
+
 
 class BatchNormMLP(nn.Sequential):
     """Linear, BatchNorm, ReLU, twice, then Linear: the projector of every VoCo variant.
 
     BatchNorm has no affine weights and keeps no running statistics, so it always uses those of
-    the rows it is given.
+    the rows it is given, in all processes that train together.
 
     Args:
         in_dim: Length of the embedding.
@@ -17,7 +19,7 @@ class BatchNormMLP(nn.Sequential):
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
         def norm() -> nn.Module:
-            return nn.BatchNorm1d(hidden_dim, affine=False, track_running_stats=False)
+            return SharedBatchNorm(hidden_dim, affine=False, track_running_stats=False)
 
         super().__init__(
             nn.Linear(in_dim, hidden_dim), norm(), nn.ReLU(),
