@@ -62,7 +62,7 @@ def test_screens_by_the_words_of_their_image_type(tmp_path, words):
     assert code_of(tmp_path, ImageType=words) == "burned_in_risk"
 
 
-@pytest.mark.parametrize(("sop_class", "code"), CLASSES.items(), ids=str)
+@pytest.mark.parametrize(("sop_class", "code"), sorted(CLASSES.items()), ids=str)
 def test_kinds_of_objects_that_are_no_scans(tmp_path, sop_class, code):
     assert code_of(tmp_path, SOPClassUID=sop_class) == code
 
