@@ -13,11 +13,12 @@ from medssl.data.partition_views import PartitionViews
 from medssl.data.views import Batch
 from medssl.losses import ntxent as losses
 from medssl.losses.alignment_uniformity import scores
-from medssl.losses.gather import gather_rows, world_size
+from medssl.losses.gather import gather_rows
 from medssl.losses.ntxent import Mixing, Pairs
 from medssl.methods.base import LossOutput, Method
 from medssl.models.encoders.base import Encoder
 from medssl.models.heads import BatchNormMLP
+from medssl.runs.processes import world_size
 
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(gt=0)]
@@ -71,7 +72,7 @@ class SimCLR(Method):
         self.projector = BatchNormMLP(encoder.embed_dim, config.hidden_dim, config.projection_dim)
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
-        z_ND = self.projector(gather_rows(self.encoder.embed(batch.views_BCIJK[0])))
+        z_ND = gather_rows(self.projector(self.encoder.embed(batch.views_BCIJK[0])))
         pairs = self._pairs(len(z_ND), z_ND.device)
         total = self._contrast(z_ND, pairs)
         return LossOutput(
