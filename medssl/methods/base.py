@@ -43,8 +43,12 @@ class Method(Configurable, nn.Module):
 
     views: ViewSpec[Any]
     encoder: Encoder
-    decoder: Decoder | None = None
+    decoder: Decoder | None
     """A decoder that the method trains and that is worth keeping beside the encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = None  # not on the class: that would hide a module of this name
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
         """Return the loss of one batch; ``progress`` runs from 0 to 1 over training."""
