@@ -9,7 +9,11 @@ import torch
 from medssl.losses import voco
 from medssl.losses.voco import Projections
 
-VARIANTS = {"large_scale": voco.large_scale, "released": voco.released}
+TWO_NETWORKS = {"large_scale": voco.large_scale, "released": voco.released}
+VARIANTS = {
+    **TWO_NETWORKS,
+    "paper": lambda student, _, labels, **options: voco.paper(student, labels, **options),
+}
 CASES = [f"B{b}_SW{n}_seed{seed}" for b, n in ((1, 1), (2, 2), (3, 4)) for seed in (0, 1)]
 
 
@@ -19,13 +23,14 @@ def slow_cosine(a, b):
     )
 
 
-def slow_overlap_loss(prediction, labels, negative):
-    """One volume, by the formulas of sections 1.4 and 1.5, pair by pair."""
+def slow_overlap_loss(prediction, labels, negative, weighted=True):
+    """One volume, by the papers' formulas and the published code's weights, pair by pair."""
     positive = weight = apart = count = 0.0
     for row_s, row_y in zip(prediction, labels, strict=True):
         for s, y in zip(row_s, row_y, strict=True):
-            positive += y * -math.log(1 - abs(y - s) + 1e-6)
-            weight += y
+            share = y if weighted else float(y > 0)
+            positive += share * -math.log(1 - abs(y - s) + 1e-6)
+            weight += share
             if y == 0:
                 apart += -math.log(1 - s + 1e-6) if negative == "log" else s**2
                 count += 1
@@ -53,6 +58,9 @@ def slow_parts(variant, student, teacher, labels):
             agreed = slow_prediction(tr[i], tb[j])
             inter = sum(slow_overlap_loss(slow_prediction(sr[i], sb[j]), agreed, "log"))
             parts.append((intra, inter, reg))
+        elif variant == "paper":
+            placed = slow_prediction(sr[i], sb[i])
+            parts.append((*slow_overlap_loss(placed, y, "square", weighted=False), reg))
         else:
             one, two = slow_prediction(sr[i], tb[i]), slow_prediction(tr[i], sb[i])
             mean = [
@@ -85,7 +93,7 @@ def test_parts_match_their_definition(variant):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", TWO_NETWORKS)
 def test_golden_values_and_gradients_of_the_reference(variant, case, shared):
     with np.load(shared / "golden" / "voco_loss.npz") as archive:
         prefix = f"{variant}/{case}/"
@@ -146,14 +154,83 @@ def test_a_dropped_row_of_zeros_gives_a_finite_loss_and_gradient():
     assert zeroed.grad.isfinite().all()
 
 
-def test_best_constant_is_the_lowest_a_constant_reaches():
+def test_in_the_paper_base_crops_learn_from_the_regulariser_alone():
+    z, _, labels = random_case()
+    for rows in z:
+        rows.requires_grad_()
+    parts = voco.paper(z, labels, asymmetric=False)
+    (parts["positive"] + parts["negative"]).backward(retain_graph=True)
+    assert z.base_BKD.grad is None
+    assert z.random_BND.grad.abs().sum() > 0
+    parts["regularization"].backward()
+    assert z.base_BKD.grad.abs().sum() > 0
+
+
+def test_the_paper_is_the_released_objective_when_teacher_is_student_and_labels_are_equal():
+    """With one weight for all overlaps, and no difference between the networks, nothing differs."""
+    z, _, labels = random_case()
+    labels = (labels > 0).double() * 0.25
+    one = voco.paper(z, labels, asymmetric=False)
+    other = voco.released(z, z, labels, asymmetric=False)
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-5, rtol=0)  # eps beside a weight
+
+
+def test_predictions_equal_to_the_labels_cost_nothing():
+    labels = random_case()[2].clamp(max=0.99)
+    for negative in ("log", "square"):
+        for weighted in (True, False):
+            cost = voco.overlap_loss(labels, labels, negative=negative, weighted=weighted)
+            assert cost.abs().max() < 1e-5
+
+
+def test_orthogonal_base_crops_are_far_enough_apart_and_equal_ones_cost_one():
+    assert voco.base_regulariser(torch.eye(4, dtype=torch.float64)[None], asymmetric=False) == 0
+    same = torch.ones(1, 4, 8, dtype=torch.float64)
+    torch.testing.assert_close(voco.base_regulariser(same, asymmetric=False), same[:, 0, 0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_weights_scale_their_parts_and_nothing_else(variant):
+    student, teacher, labels = random_case()
+    plain = VARIANTS[variant](student, teacher, labels, asymmetric=False)
+    terms = voco.Terms(positive=2, negative=2, inter=3, regulariser=5)
+    weighted = VARIANTS[variant](student, teacher, labels, asymmetric=False, terms=terms)
+    factors = {"intra": 2, "inter": 6, "positive": 2, "negative": 2, "regularization": 5}
+    for name, value in plain.items():
+        torch.testing.assert_close(weighted[name], factors[name] * value)
+
+
+def slow_constant(variant, labels, constant, weights=(1, 1)):
+    """The parts of one constant, averaged over volumes by the slow form."""
+    negative, weighted = ("log" if variant == "large_scale" else "square"), variant != "paper"
+    shape = np.full(labels.shape[1:], constant).tolist()
+    per_volume = [slow_overlap_loss(shape, rows.tolist(), negative, weighted) for rows in labels]
+    positive, apart = (w * x for w, x in zip(weights, np.mean(per_volume, 0), strict=True))
+    if variant == "large_scale":
+        return {"intra": positive + apart}
+    return {"positive": positive, "negative": apart}
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (3, 0.5)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_best_constant_is_the_lowest_a_constant_reaches(variant, weights):
     labels = random_case()[2]
-    best = voco.best_constant_intra(labels)
-    tried = []
-    for c in np.linspace(0, 1, 201):
-        per_volume = [
-            sum(slow_overlap_loss([[c] * 9] * 4, rows.tolist(), "log")) for rows in labels
-        ]
-        tried.append(sum(per_volume) / len(per_volume))
-    assert best == pytest.approx(min(tried), abs=1e-3)
-    assert best <= min(tried) + 1e-9
+    terms = voco.Terms(positive=weights[0], negative=weights[1])
+    best = voco.best_constant(variant, labels, terms)
+    tried = [slow_constant(variant, labels, c, weights) for c in np.linspace(0, 1, 501)]
+    assert set(best) == set(tried[0])
+    lowest = min(sum(parts.values()) for parts in tried)
+    assert lowest - 1e-3 < sum(best.values()) <= lowest + 1e-9
+
+
+def test_best_constant_of_crops_that_are_base_crops_has_a_closed_form():
+    """One pair in K is 1, the others 0: ``-log c + c^2`` is least where ``2 c^2 = 1``."""
+    labels = torch.eye(4, dtype=torch.float64)[None]
+    best = voco.best_constant("paper", labels)
+    assert best["positive"] == pytest.approx(math.log(2) / 2, abs=1e-5)
+    assert best["negative"] == pytest.approx(0.5, abs=1e-5)
+    # -log c - log(1 - c) is least at one half
+    assert voco.best_constant("large_scale", labels)["intra"] == pytest.approx(
+        2 * math.log(2), abs=1e-5
+    )
