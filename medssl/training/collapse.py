@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import deque
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import lightning
@@ -23,6 +24,9 @@ class CollapseConfig(Config):
     """Fewer directions than this carry the embeddings: alarm."""
     min_std_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Spread of unit embeddings, as a share of that of a uniform sphere, below which: alarm."""
+    loss_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """How near to what an encoder blind to its input reaches, as a share of it, a part of the
+    loss may stay after the warm-up: nearer is an alarm."""
     patience_steps: Annotated[int, Field(gt=0)] = 50
     """Steps whose mean is judged, so that one odd batch raises no alarm."""
 
@@ -35,24 +39,26 @@ class CollapseAlarm(lightning.Callback):
         looks = max(1, config.patience_steps // every_steps)
         self._ranks: deque[float] = deque(maxlen=looks)
         self._spreads: deque[float] = deque(maxlen=looks)
+        self._looked_at = -1
         self.raised = False
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
     ) -> None:
         """Measure every few steps; both numbers are logged, and judged over several looks."""
-        z_ND = getattr(pl_module, "last_z_ND", None)
-        if z_ND is None or trainer.global_step % self.every_steps:
+        z_ND, step = getattr(pl_module, "last_z_ND", None), trainer.global_step
+        if z_ND is None or step == self._looked_at or step % self.every_steps:
             return
+        self._looked_at = step  # several batches per step under accumulation
         rank, spread = effective_rank(z_ND), std_ratio(z_ND)
         pl_module.log_dict({"collapse/effective_rank": rank, "collapse/std_ratio": spread})
         self._ranks.append(rank)
         self._spreads.append(spread)
         if len(self._ranks) == self._ranks.maxlen:
-            self._judge(trainer.global_step)
+            self._judge(step)
 
     def _judge(self, step: int) -> None:
-        rank, spread = _mean(self._ranks), _mean(self._spreads)
+        rank, spread = mean(self._ranks), mean(self._spreads)
         collapsed = rank < self.config.min_effective_rank or spread < self.config.min_std_ratio
         if collapsed and not self.raised:
             log.warning(
@@ -64,7 +70,8 @@ class CollapseAlarm(lightning.Callback):
         self.raised = collapsed
 
 
-def _mean(values: deque[float]) -> float:
+def mean(values: Collection[float]) -> float:
+    """Return the mean of some numbers."""
     return sum(values) / len(values)
 
 

@@ -17,6 +17,7 @@ from medssl.models.weights import WEIGHTS, save_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
+from medssl.training.alarms import ConstantLossAlarm, NonFiniteAlarm
 from medssl.training.checkpoint import LastCheckpoint, steps_done
 from medssl.training.collapse import CollapseAlarm, CollapseConfig
 from medssl.training.curves import draw_curves
@@ -144,12 +145,17 @@ def _callbacks(
     config: PretrainConfig, run: StageRun, checkpoint: Path, done: int
 ) -> list[lightning.Callback]:
     steps = config.schedule.steps
-    record: dict[str, int] = {"every_steps": config.rhythm.record_steps, "resumed_at": done}
+    every_steps, checkpoint_steps = config.rhythm.record_steps, config.rhythm.checkpoint_steps
+    record: dict[str, int] = {"every_steps": every_steps, "resumed_at": done}
     return [
-        CollapseAlarm(config.collapse, every_steps=config.rhythm.record_steps),
+        NonFiniteAlarm(config.out, checkpoint_steps=checkpoint_steps),
+        CollapseAlarm(config.collapse, every_steps=every_steps),
+        ConstantLossAlarm(
+            config.collapse, every_steps=every_steps, warmup_steps=config.schedule.warmup_steps
+        ),
         Recorder(config.out / METRICS, run.tracker, **record),
         ProgressCallback("pretrain", steps=steps, **record),
-        LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
+        LastCheckpoint(checkpoint, every_steps=checkpoint_steps),
         SpeedRecorder(config.out / SPEED, run.tracker, **record),
     ]
 
