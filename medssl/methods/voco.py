@@ -172,7 +172,10 @@ class Placement(nn.Module):
         if not self.training or self.config.dropped == "none":
             return embedding_ND
         drop = row_dropout if self.config.dropped == "row" else F.dropout
-        return drop(embedding_ND, self.config.dropout_probability)
+        kept_ND = drop(torch.ones_like(embedding_ND), self.config.dropout_probability)
+        # Every process draws for the whole batch, from a seed of its own: what the first one drew
+        # holds for all, and is what one process alone would draw.
+        return embedding_ND * gather_rows(kept_ND[None])[0]
 
 
 def _another(encoder: Encoder) -> Encoder:
@@ -183,10 +186,7 @@ def _another(encoder: Encoder) -> Encoder:
 
 
 def _gathered(embedding_ND: Tensor, batch: Batch) -> Tensor:
-    """Return the embeddings of all processes, float32 or better: random crops, then base crops.
-
-    They are gathered before the projector, so that dropout draws what one process would.
-    """
+    """Return the embeddings of all processes, float32 or better: random crops, then base crops."""
     count = len(batch.views_BCIJK[0])
     embedding_ND = embedding_ND.to(torch.promote_types(embedding_ND.dtype, torch.float32))
     return torch.cat([gather_rows(embedding_ND[:count]), gather_rows(embedding_ND[count:])])
