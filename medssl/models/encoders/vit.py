@@ -106,7 +106,7 @@ class ViTEncoder(Encoder):
         Raises:
             ValueError: The mask is finer than the patches, or does not divide their grid.
         """
-        visible_BN = self._tokens_seen(x_BCIJK, visible_BIJK)
+        visible_BN = self.tokens_seen(x_BCIJK, visible_BIJK)
         return cast(list[Tensor], self.net(x_BCIJK, visible_BN))
 
     def visible_tokens(self, x_BCIJK: Tensor, visible_BIJK: Tensor) -> Tensor:
@@ -117,9 +117,10 @@ class ViTEncoder(Encoder):
         Raises:
             ValueError: As in :meth:`masked_features`, or rows do not see equally many.
         """
-        return self.net.visible_tokens(x_BCIJK, self._tokens_seen(x_BCIJK, visible_BIJK))
+        return self.net.visible_tokens(x_BCIJK, self.tokens_seen(x_BCIJK, visible_BIJK))
 
-    def _tokens_seen(self, x_BCIJK: Tensor, visible_BIJK: Tensor) -> Tensor:
+    def tokens_seen(self, x_BCIJK: Tensor, visible_BIJK: Tensor) -> Tensor:
+        """Return which tokens of an input such a mask shows, ``(B, N)``, in raster order."""
         tokens = x_BCIJK.new_empty(1, 1, *patch_grid(x_BCIJK, self.config.patch))
         return upsampled(visible_BIJK, tokens).flatten(1) > 0
 
