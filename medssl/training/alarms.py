@@ -88,15 +88,13 @@ class NonFiniteAlarm(lightning.Callback):
     """Stops a training whose loss or gradient is not a number, and keeps the batch.
 
     On the CPU it stops before the step is taken. On a GPU nothing waits for the device: a check
-    is read when the next batch has been handed over, and before a checkpoint, so that one is never
-    written with broken weights. With loss scaling (16-mixed) gradients are not looked at: there
+    is read one batch later, or when a checkpoint is asked for, so that none is ever written with
+    broken weights. With loss scaling (16-mixed) gradients are not looked at: there
     infinite ones are common, and their step is left out.
-
-    It must stand before the callback that writes checkpoints.
     """
 
-    def __init__(self, run: Path, *, checkpoint_steps: int) -> None:
-        self.run, self.checkpoint_steps = run, checkpoint_steps
+    def __init__(self, run: Path) -> None:
+        self.run = run
         self._looks: deque[_Look] = deque()
         self._at: tuple[Batch, int] | None = None
 
@@ -123,12 +121,11 @@ class NonFiniteAlarm(lightning.Callback):
         if trainer.precision != "16-mixed":
             self._look("gradient", gradient_norm(pl_module), trainer, pl_module)
 
-    def on_train_batch_end(
+    def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
     ) -> None:
-        """Let go of what has been checked; before a checkpoint, of everything."""
-        if trainer.global_step % self.checkpoint_steps == 0:
-            self._read(pl_module, left=0)
+        """Read every check before the state is saved."""
+        self._read(pl_module, left=0)
 
     def on_train_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

@@ -75,12 +75,13 @@ def test_an_episode_ends_and_another_is_told_again(caplog):
 
 
 def run_alarm(folder, *, loss=1.0, gradient=0.0, precision="32-true"):
-    alarm, trainer, module = NonFiniteAlarm(folder, checkpoint_steps=5), FakeTrainer(), FakeModule()
+    alarm, trainer, module = NonFiniteAlarm(folder), FakeTrainer(), FakeModule()
     trainer.precision, trainer.global_step = precision, 3
     alarm.on_train_batch_start(trainer, module, BATCH, 7)
     alarm.on_before_backward(trainer, module, torch.tensor(loss))
     module.weight.grad = torch.tensor([0.0, gradient])
     alarm.on_before_optimizer_step(trainer, module)
+    return alarm, module
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
@@ -107,14 +108,11 @@ def test_finite_numbers_pass_and_so_do_infinite_gradients_of_a_scaled_loss(tmp_p
 
 def test_a_check_that_is_still_under_way_is_read_before_a_checkpoint(tmp_path, monkeypatch):
     """As on a GPU, where up to two checks, one batch's, are left unread."""
-    monkeypatch.setattr(
-        NonFiniteAlarm,
-        "_read",
-        lambda self, module, left, read=NonFiniteAlarm._read: read(self, module, left=left or 2),
-    )
-    run_alarm(tmp_path, gradient=float("nan"))
-    assert not list(tmp_path.iterdir())
+    read = NonFiniteAlarm._read
+    monkeypatch.setattr(NonFiniteAlarm, "_read", lambda *_, left: None)
+    alarm, module = run_alarm(tmp_path, gradient=float("nan"))
     monkeypatch.undo()
-    alarm, trainer, module = NonFiniteAlarm(tmp_path, checkpoint_steps=5), FakeTrainer(), None
-    trainer.global_step = 4
-    alarm.on_train_batch_end(trainer, module)
+    read(alarm, module, left=2)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(TrainingError, match="step 4: the gradient"):
+        alarm.on_save_checkpoint(FakeTrainer(), module, {})
