@@ -133,7 +133,7 @@ def dcl(
         temperature: Divides the cosines.
         sigma: With it, positives that are far apart count more (DCLW): the attraction of a pair
             is multiplied by ``2 - e^{s/sigma} / mean(e^{s/sigma})``, the mean over all positive
-            pairs (Yeh et al. 2022, section 3.3).
+            pairs (Yeh et al. 2022).
     """
     logits_NN = cosine_logits(z_ND, z_ND, temperature)
     positive_NN = positive_NN.to(logits_NN.dtype) * negative_NN.any(1, keepdim=True)
@@ -159,7 +159,7 @@ class Mixing(NamedTuple):
 def mochi(
     z_ND: Tensor, positive_NN: Tensor, negative_NN: Tensor, temperature: float, mixing: Mixing
 ) -> Tensor:
-    """Return NT-Xent with synthetic negatives (Kalantidis et al. 2020, eq. 4 to 6).
+    """Return NT-Xent with synthetic negatives (Kalantidis et al. 2020).
 
     They are drawn anew in each call, from torch's generator, and carry no gradient themselves.
 
