@@ -54,7 +54,7 @@ def _medssl(
 
     The same command again continues what was interrupted and skips what is done.
 
-    Exit codes: 0 done, 1 something to correct, 2 wrong usage.
+    Exit codes: 0 done, 1 something to correct, 2 wrong usage, 75 told to stop: start it again.
     """
     from medssl.cli.console import set_up
 

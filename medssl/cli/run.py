@@ -20,6 +20,7 @@ from medssl.cli.reporters import duration
 from medssl.config.base import Config
 from medssl.config.load import read_tree, validate
 from medssl.errors import MedSSLError
+from medssl.runs.environment import rank
 from medssl.runs.stage import StageResult
 
 _INTERRUPTED = 130
@@ -61,7 +62,8 @@ class Request:
                 say(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip())
                 return
             results = self._call(config)
-            summarise(results, extra=[f"\nTook {duration(time.monotonic() - started_s)}."])
+            if rank() == 0:
+                summarise(results, extra=[f"\nTook {duration(time.monotonic() - started_s)}."])
 
     def config(self) -> Config:
         """Return the configuration that the file, the arguments and the overrides make."""
@@ -95,7 +97,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 @contextmanager
 def user_errors_explained() -> Iterator[None]:
-    """Turn what a user can mend into a message and exit code 1, an interruption into 130 or 143."""
+    """Turn what a user can mend into a message and exit code, an interruption into 130 or 143."""
     signals: list[int] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
@@ -108,8 +110,9 @@ def user_errors_explained() -> Iterator[None]:
     try:
         yield
     except MedSSLError as error:
-        _tell(f"medssl: {error}")
-        raise SystemExit(1) from None
+        if error.exit_code:
+            _tell(f"medssl: {error}")
+        raise SystemExit(error.exit_code) from None
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not signals:
             raise

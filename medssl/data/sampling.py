@@ -63,15 +63,30 @@ class VolumeOrder:
 class BatchIndices:
     """Batch sampler: the sample indices of every batch from a starting point on, in order.
 
+    Of several processes each gets its own part of every batch, equally many samples in a row:
+    joined in the order of ``part`` they are the batch of a single process.
+
     It has no length on purpose. Trainers count batches from the beginning of the training, and
     would stop a resumed one too early if they were told how few are left.
     """
 
-    def __init__(self, *, batch_size: int, total_batches: int, start_batch: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        total_batches: int,
+        start_batch: int = 0,
+        part: int = 0,
+        parts: int = 1,
+    ) -> None:
+        if batch_size % parts:
+            raise ValueError(f"{parts} processes cannot share batches of {batch_size} evenly")
         self.batch_size = batch_size
         self.total_batches, self.start_batch = total_batches, start_batch
+        self._size = batch_size // parts
+        self._offset = part * self._size
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.start_batch, self.total_batches):
-            first = batch * self.batch_size
-            yield list(range(first, first + self.batch_size))
+            first = batch * self.batch_size + self._offset
+            yield list(range(first, first + self._size))

@@ -36,12 +36,13 @@ class SharedBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean_C: Tensor, variance_C: Tensor) -> None:
-        if not self.training or self.running_mean is None or self.running_var is None:
+        mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
+        if not self.training or mean is None or variance is None or seen is None:
             return
-        self.num_batches_tracked.add_(1)  # type: ignore[operator, union-attr]
-        weight = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), weight)
-        self.running_var.lerp_(variance_C.to(self.running_var.dtype), weight)
+        seen.add_(1)
+        weight = 1 / float(seen) if self.momentum is None else self.momentum
+        mean.lerp_(mean_C.to(mean.dtype), weight)
+        variance.lerp_(variance_C.to(variance.dtype), weight)
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.ndim < 2:  # noqa: PLR2004 - rows and channels

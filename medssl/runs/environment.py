@@ -35,7 +35,7 @@ def describe() -> dict[str, str]:
 
 def rank() -> int:
     """Return this process's place among those that train together; 0 does all the telling."""
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         value = os.environ.get(variable, "")
         if value.isdecimal():
             return int(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.config.base import Config
-from medssl.errors import FolderError
+from medssl.errors import FolderError, PreemptedError
 from medssl.runs.digest import digest_json
 from medssl.runs.environment import describe, rank
 from medssl.runs.folder import sweep_partial
@@ -20,7 +20,10 @@ from medssl.runs.private import read_config, without_private, write_config
 from medssl.runs.tracking import Tracker, TrackingConfig, open_tracker, send_leftovers
 
 _LOCK = ".lock"
-_NOT_COMPARED = ("tracking", "workers", "follow", "repair", "staging_gib", "create_key")
+_NOT_COMPARED = (
+    "tracking", "workers", "follow", "repair", "staging_gib", "create_key",
+    "loader.workers", "engine.devices", "engine.strategy", "engine.requeue",
+)  # fmt: skip
 # They change where and how fast, never the result
 _MOST_CHANGES_SHOWN = 12
 _LARGEST_ARTIFACT_BYTES = 50_000_000
@@ -154,7 +157,7 @@ def _run(
             raise RuntimeError(f"{manifest.stage} ended without calling finish()")
         status = "FINISHED"
     except Exception as error:
-        status = "FAILED"
+        status = "KILLED" if isinstance(error, PreemptedError) else "FAILED"
         manifest.error = type(error).__name__
         raise
     finally:
@@ -199,8 +202,12 @@ def _wanted(stage: str, config: Config, inputs: Mapping[str, str]) -> Manifest:
     )
 
 
-def _compared(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in tree.items() if key not in _NOT_COMPARED}
+def _compared(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    return {
+        key: _compared(value, f"{above}{key}.") if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+        if f"{above}{key}" not in _NOT_COMPARED
+    }
 
 
 def _same(earlier: Manifest, wanted: Manifest) -> bool:

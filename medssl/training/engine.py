@@ -11,22 +11,73 @@ from typing import Annotated, Any, Literal
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from pydantic import Field
 
 from medssl.config.base import Config
+from medssl.errors import ConfigError
+from medssl.training.launch import Place, cluster_environment, place
 
 
 class EngineConfig(Config):
-    """Device and numerical precision; one device for now."""
+    """Devices, how they share the work, and numerical precision.
+
+    None of it changes what is computed beyond rounding: a batch is shared out over however many
+    processes there are. On several machines, or in a Slurm job, start one process per device with
+    ``torchrun`` or ``srun``: the launcher's numbers then count more than ``devices``.
+    """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """`auto` takes a GPU when there is one."""
+    devices: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
+    """Devices of this machine to train on, one process each; `auto` for all its GPUs."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """What several processes share: `ddp` (and `auto`) the batch; `fsdp` also the weights, their
+    gradients and the optimiser's state, stage by stage, for networks too large for one device."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Number format of the forward pass."""
+    """Number format of the forward pass; 16-mixed scales the loss so that no gradient vanishes.
+    Losses are computed in 32 bits whatever it is."""
     accumulate: Annotated[int, Field(gt=0)] = 1
     """Batches whose gradients are added up before one optimiser step."""
     channels_last: bool = True
     """Keep channels innermost in memory: the same numbers, faster convolutions."""
+    checkpoint_activations: bool = False
+    """Compute each stage's activations again on the way back: less memory, a third more work."""
+    compile: bool = False
+    """Compile the encoder, stage by stage; needs a C++ compiler on the CPU."""
+    requeue: bool = False
+    """After a signal to stop, ask Slurm to run the job again (`scontrol requeue`)."""
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it trains on GPUs."""
+        return self.accelerator != "cpu" and torch.cuda.is_available()
+
+    @property
+    def place(self) -> Place:
+        """This process among those that train together."""
+        if self.devices == "auto":
+            return place(max(torch.cuda.device_count(), 1) if self.gpu else 1)
+        return place(self.devices)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process keeps a part of the weights only."""
+        return self.strategy == "fsdp" and self.place.world > 1
+
+    def own_share(self, rows: int, what: str) -> int:
+        """Return how many of a batch's ``rows`` belong to each process.
+
+        Raises:
+            ConfigError: They cannot be shared out evenly.
+        """
+        world = self.place.world
+        if rows % world:
+            raise ConfigError(
+                f"{what} is {rows}, which {world} processes cannot share evenly",
+                hint=f"{what} counts the whole batch: make it a multiple of {world}",
+            )
+        return rows // world
 
     def trainer(
         self,
@@ -34,18 +85,22 @@ class EngineConfig(Config):
         steps: int,
         callbacks: list[lightning.Callback],
         clip_norm: float | None,
+        plugins: list[Any] | None = None,
         **options: Any,
     ) -> lightning.Trainer:
         """Return a trainer that logs, saves and shows nothing by itself: callbacks do."""
         keep_large_buffers()
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             accelerator=self.accelerator,
-            devices=1,
+            devices=self.place.devices,
+            num_nodes=self.place.nodes,
+            strategy=self._strategy(),
             precision=self.precision,
             accumulate_grad_batches=self.accumulate,
             gradient_clip_val=clip_norm,
             max_steps=steps,
             callbacks=callbacks,
+            plugins=[cluster_environment(), *(plugins or [])],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -55,15 +110,28 @@ class EngineConfig(Config):
             deterministic="warn" if self.accelerator == "cpu" else None,
             **options,
         )
+        # Its own handlers talk to other processes in the middle of whatever was interrupted.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return trainer
+
+    def _strategy(self) -> Strategy | str:
+        world = self.place.world
+        if world == 1:
+            return "auto"
+        if self.sharded:
+            return ModelParallelStrategy(
+                data_parallel_size=world, tensor_parallel_size=1, save_distributed_checkpoint=False
+            )
+        return DDPStrategy(find_unused_parameters=True)  # a method may leave a head out
 
 
-def seed_batch(seed: int, batch: int) -> None:
-    """Seed torch's generator from (seed, batch) alone.
+def seed_batch(seed: int, batch: int, rank: int = 0) -> None:
+    """Seed torch's generator from (seed, batch, rank) alone.
 
     What a step draws then depends on nothing that came before it: a resumed training draws what
     an uninterrupted one does.
     """
-    torch.manual_seed(int(np.random.SeedSequence([seed, batch]).generate_state(1)[0]))
+    torch.manual_seed(int(np.random.SeedSequence([seed, batch, rank]).generate_state(1)[0]))
 
 
 def keep_large_buffers() -> None:
@@ -97,6 +165,7 @@ def quiet_lightning() -> Iterator[None]:
             ".*smaller than the logging interval.*",
             ".*GPU available but not used.*",
             ".*resuming from a checkpoint that ended before the epoch ended.*",
+            ".*find_unused_parameters=True was specified.*",
             ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 under torch 2.13
         ):
             warnings.filterwarnings("ignore", text)

@@ -31,7 +31,7 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
     """Train a task model, and its twin from scratch, or continue where an interrupted run stopped.
 
     Leaves, for ``pretrained`` and ``scratch``, a folder with ``model.safetensors``,
-    ``model.json``, ``curves.png`` and ``checkpoints/last.ckpt`` in ``config.out``, and
+    ``model.json``, ``curves.png`` and ``checkpoints/step-*.ckpt`` in ``config.out``, and
     ``splits.json`` beside them. On the CPU a resumed run ends with the same bits as one that was
     never interrupted.
 
@@ -96,7 +96,7 @@ def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict
         for part in ("train", "val")
     )
     plan = Plan(
-        config=config,
+        config=config.in_steps(),
         labelled=labelled,
         task=task,
         encoder=encoder.config,  # type: ignore[arg-type]

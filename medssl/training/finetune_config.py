@@ -79,6 +79,19 @@ class FinetuneConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.engine.devices != 1:
+            raise ValueError("fine-tuning runs on one device: set engine.devices to 1")
+        self.in_steps()
+        return self
+
+    def in_steps(self) -> "FinetuneConfig":
+        """Return the same with a schedule counted in optimiser steps."""
+        samples_per_step = self.patches_per_step * self.engine.accumulate
+        schedule = self.schedule.in_steps(samples_per_step)
+        return self.model_copy(update={"schedule": schedule})
+
     @property
     def members(self) -> tuple[Member, ...]:
         """What is trained, in order; the names of the subfolders of the run."""

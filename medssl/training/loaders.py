@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, cast
 
+import torch
 from pydantic import Field
 from torch.utils.data import DataLoader, Dataset
 
@@ -10,15 +11,18 @@ from medssl.data.dataset import CropDataset, DatasetConfig
 from medssl.data.sampling import BatchIndices
 from medssl.data.store import CropStore
 from medssl.data.views import Batch, ViewSpec
+from medssl.training.launch import Place
+from medssl.training.preemption import ignore_stop_signals
 
 
 class LoaderConfig(Config):
     """How batches are put together."""
 
     volumes_per_batch: Annotated[int, Field(gt=0)] = 4
-    """Volumes in one batch; each gives as many views as the method asks for."""
+    """Volumes in one batch, of all processes together, which share it evenly; each volume gives as
+    many views as the method asks for."""
     workers: Annotated[int, Field(ge=0)] = 1
-    """Processes that read and cut crops beside the training; 0 for none."""
+    """Processes that read and cut crops beside each training process; 0 for none."""
     validation_batches: Annotated[int, Field(gt=0)] = 8
     """Batches of unseen volumes that every validation uses, the same ones each time."""
 
@@ -33,38 +37,45 @@ class PretrainLoaders:
         dataset: DatasetConfig,
         loader: LoaderConfig,
         *,
-        batches: int,
-        start_batch: int,
+        batches: range,
         seed: int,
+        place: Place,
     ) -> None:
         self.store, self.views, self.dataset, self.loader = store, views, dataset, loader
-        self.batches, self.start_batch, self.seed = batches, start_batch, seed
+        self.batches, self.seed, self.place = batches, seed, place
 
     def training(self) -> DataLoader[Batch]:
         """Return the remaining training batches."""
-        batches, start = self.batches, self.start_batch
-        return self._loader(self.views, self.dataset, batches, start, self.seed)
+        return self._loader(self.views, self.dataset, self.batches, self.seed)
 
     def validation(self) -> DataLoader[Batch] | None:
         """Return the validation batches, not augmented; None when the store has no `val`."""
         if not self.store.keys("val"):
             return None
         dataset = self.dataset.model_copy(update={"split": "val"})
-        batches = self.loader.validation_batches
-        return self._loader(self.views.unchanged(), dataset, batches, 0, self.seed + 1)
+        batches = range(self.loader.validation_batches)
+        return self._loader(self.views.unchanged(), dataset, batches, self.seed + 1)
 
     def _loader(
-        self, views: ViewSpec[Any], config: DatasetConfig, batches: int, start: int, seed: int
+        self, views: ViewSpec[Any], config: DatasetConfig, batches: range, seed: int
     ) -> DataLoader[Batch]:
         size = self.loader.volumes_per_batch
         dataset = CropDataset(
-            self.store, views, config, samples=batches * size, batch_size=size, seed=seed
+            self.store, views, config, samples=batches.stop * size, batch_size=size, seed=seed
         )
         return DataLoader(
             cast(Dataset[Batch], dataset),  # what collate makes of its samples
-            batch_sampler=BatchIndices(batch_size=size, total_batches=batches, start_batch=start),
+            batch_sampler=BatchIndices(
+                batch_size=size,
+                total_batches=batches.stop,
+                start_batch=batches.start,
+                part=self.place.rank,
+                parts=self.place.world,
+            ),
             collate_fn=views.collate,
             num_workers=self.loader.workers,
+            worker_init_fn=ignore_stop_signals,
+            pin_memory=torch.cuda.is_available(),
             multiprocessing_context="spawn" if self.loader.workers else None,
             persistent_workers=self.loader.workers > 0,
         )

@@ -1,11 +1,11 @@
 """The pretraining stage: a crop store and a method in, an encoder out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import lightning
 import torch
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from medssl.config.base import Config
 from medssl.config.choice import choice
@@ -15,19 +15,24 @@ from medssl.methods.base import Method
 from medssl.models.encoders.base import Encoder
 from medssl.models.weights import WEIGHTS, save_encoder
 from medssl.runs.digest import digest_file
+from medssl.runs.environment import rank
+from medssl.runs.processes import decided_by_first
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.training.alarms import ConstantLossAlarm, NonFiniteAlarm
-from medssl.training.checkpoint import LastCheckpoint, steps_done
+from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, latest
 from medssl.training.collapse import CollapseAlarm, CollapseConfig
 from medssl.training.curves import draw_curves
 from medssl.training.engine import EngineConfig, quiet_lightning
+from medssl.training.launch import joined
 from medssl.training.loaders import LoaderConfig, PretrainLoaders
 from medssl.training.module import PretrainModule
 from medssl.training.optimizer import OptimizerConfig
+from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, read_metrics
 from medssl.training.schedule import ScheduleConfig
+from medssl.training.stages import gathered_state
 
 Steps = Annotated[int, Field(gt=0)]
 
@@ -41,6 +46,8 @@ class RhythmConfig(Config):
     """The method is scored on unseen volumes."""
     checkpoint_steps: Steps = 50
     """The state to resume from is saved."""
+    keep_checkpoints: Steps = 2
+    """Saved states that stay: should the last one be damaged, the one before is taken."""
 
 
 class PretrainConfig(Config):
@@ -73,39 +80,81 @@ class PretrainConfig(Config):
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
 
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        self.in_steps()
+        return self
+
+    def in_steps(self) -> "PretrainConfig":
+        """Return the same with a schedule counted in optimiser steps."""
+        samples_per_step = self.loader.volumes_per_batch * self.engine.accumulate
+        schedule = self.schedule.in_steps(samples_per_step)
+        return self.model_copy(update={"schedule": schedule})
+
 
 def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
     """Pretrain an encoder, or continue where an interrupted run of the same config stopped.
 
     Leaves ``encoder.safetensors`` and ``encoder.json``, ``curves.png``, ``metrics.jsonl`` and
-    ``checkpoints/last.ckpt`` in ``config.out``. On the CPU a resumed run ends with the same bits
-    as one that was never interrupted.
+    ``checkpoints/step-*.ckpt`` in ``config.out``. On the CPU a resumed run ends with the same bits
+    as one that was never interrupted. Of several processes only the first one writes.
 
     Raises:
+        ConfigError: The processes cannot share the batch evenly.
+        PreemptedError: SIGTERM or SIGUSR1 came; the state is saved.
         InputError: The store, or a checkpoint, is missing, empty or damaged.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
+    config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
     store = CropStore(config.store)
-    with open_stage(
-        "pretrain",
-        config.out,
-        config,
-        inputs={"store": store.digest},
-        tracking=config.tracking,
-        overwrite=overwrite,
-    ) as run:
-        if run.previous:
-            return run.previous
-        torch.manual_seed(config.seed)
-        method: Method = config.method.build(encoder=config.encoder.build())
-        module = _fit(config, method, store, run)
+    with (
+        stop_signals() as signals,
+        joined(gpu=config.engine.gpu),
+        open_stage(
+            "pretrain",
+            config.out,
+            config,
+            inputs={"store": store.digest},
+            tracking=config.tracking,
+            overwrite=overwrite,
+        ) as run,
+    ):
+        if decided_by_first(lambda: run.previous is not None):
+            return run.previous or _seen_elsewhere(config)
+        config = config.in_steps()
+        module = _fit(config, _build(config), store, run, signals)
+        method = _whole(config, module.method)
+        if rank() > 0:
+            return _seen_elsewhere(config)
         save_encoder(config.out, method.encoder, decoder=method.decoder, **_about(config, store))
         return _finish(run, config, module)
 
 
-def _fit(config: PretrainConfig, method: Method, store: CropStore, run: StageRun) -> PretrainModule:
-    checkpoint = config.out / "checkpoints" / "last.ckpt"
-    done = steps_done(checkpoint)
+def _seen_elsewhere(config: PretrainConfig) -> StageResult:
+    """Return the empty result of a process that is not the first one."""
+    return StageResult("pretrain", config.out, {}, {})
+
+
+def _build(config: PretrainConfig) -> Method:
+    torch.manual_seed(config.seed)
+    method: Method = config.method.build(encoder=config.encoder.build())
+    return method
+
+
+def _whole(config: PretrainConfig, method: Method) -> Method:
+    """Return the method with whole weights, where the processes kept a part of them each."""
+    if not config.engine.sharded:
+        return method
+    whole = _build(config)
+    whole.load_state_dict(gathered_state(method))
+    return whole
+
+
+def _fit(
+    config: PretrainConfig, method: Method, store: CropStore, run: StageRun, signals: StopSignals
+) -> PretrainModule:
+    folder = config.out / FOLDER
+    resume = decided_by_first(lambda: latest(folder))
     module = PretrainModule(
         method,
         optimizer=config.optimizer,
@@ -119,15 +168,19 @@ def _fit(config: PretrainConfig, method: Method, store: CropStore, run: StageRun
         method.views,
         config.data,
         config.loader,
-        batches=config.schedule.steps * accumulate,
-        start_batch=done * accumulate,
+        batches=range(resume.steps * accumulate, config.schedule.steps * accumulate),
         seed=config.seed,
+        place=config.engine.place,
     )
+    writer = BackgroundWriter(keep=config.rhythm.keep_checkpoints)
+    saving = Checkpoints(folder, writer, every_steps=config.rhythm.checkpoint_steps)
+    stopping = StopWhenTold(signals, saving, requeue=config.engine.requeue)
     with quiet_lightning():
         trainer = config.engine.trainer(
             steps=config.schedule.steps,
-            callbacks=_callbacks(config, run, checkpoint, done),
+            callbacks=[*_callbacks(config, run, saving, resume.steps), stopping],
             clip_norm=config.optimizer.clip_norm,
+            plugins=[writer],
             val_check_interval=config.rhythm.validate_steps * accumulate,
             check_val_every_n_epoch=None,
         )
@@ -135,27 +188,26 @@ def _fit(config: PretrainConfig, method: Method, store: CropStore, run: StageRun
             module,
             train_dataloaders=loaders.training(),
             val_dataloaders=loaders.validation(),
-            ckpt_path=checkpoint if done else None,
+            ckpt_path=resume.path,
             weights_only=True,
         )
     return module
 
 
 def _callbacks(
-    config: PretrainConfig, run: StageRun, checkpoint: Path, done: int
+    config: PretrainConfig, run: StageRun, saving: Checkpoints, done: int
 ) -> list[lightning.Callback]:
-    steps = config.schedule.steps
-    every_steps, checkpoint_steps = config.rhythm.record_steps, config.rhythm.checkpoint_steps
+    steps, every_steps = config.schedule.steps, config.rhythm.record_steps
     record: dict[str, int] = {"every_steps": every_steps, "resumed_at": done}
     return [
-        NonFiniteAlarm(config.out, checkpoint_steps=checkpoint_steps),
+        NonFiniteAlarm(config.out),
         CollapseAlarm(config.collapse, every_steps=every_steps),
         ConstantLossAlarm(
             config.collapse, every_steps=every_steps, warmup_steps=config.schedule.warmup_steps
         ),
         Recorder(config.out / METRICS, run.tracker, **record),
         ProgressCallback("pretrain", steps=steps, **record),
-        LastCheckpoint(checkpoint, every_steps=checkpoint_steps),
+        saving,
         SpeedRecorder(config.out / SPEED, run.tracker, **record),
     ]
 

@@ -14,7 +14,7 @@ from medssl.data.views import Batch
 from medssl.errors import InputError
 from medssl.methods.base import Method
 from medssl.runs.manifest import Manifest
-from medssl.training.checkpoint import steps_done
+from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.engine import seed_batch
 from medssl.training.offending import Offence, load_offence
 from medssl.training.pretrain import PretrainConfig
@@ -163,9 +163,8 @@ def _last_weights(config: PretrainConfig, run: Path) -> tuple[Method, int]:
     """Return the method as the last checkpoint has it, or as it was before the first step."""
     torch.manual_seed(config.seed)
     method: Method = config.method.build(encoder=config.encoder.build())
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    steps = steps_done(checkpoint)
-    if steps:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    resume = latest(run / FOLDER)
+    if resume.path is not None:
+        saved = torch.load(resume.path, map_location="cpu", weights_only=True)["state_dict"]
         method.load_state_dict({k.removeprefix("method."): v for k, v in saved.items()})
-    return method, steps
+    return method, resume.steps

@@ -13,13 +13,21 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from medssl.data.preprocessing import build
+from medssl.models.encoders.base import Encoder
 from medssl.runs.folder import atomic_path
 from medssl.runs.tracking import Tracker
 from medssl.tasks.base import Task
+from medssl.training.checkpoint import checkpoints, steps_of
 from medssl.training.engine import EngineConfig, seed_batch
 from medssl.training.optimizer import OptimizerConfig
 from medssl.training.patches import Patch
 from medssl.training.schedule import ScheduleConfig
+from medssl.training.stages import (
+    checkpoint_stages,
+    compile_stages,
+    keep_channels_last,
+    memory_format,
+)
 
 
 class SupervisedModule(lightning.LightningModule):
@@ -34,12 +42,18 @@ class SupervisedModule(lightning.LightningModule):
         schedule: ScheduleConfig,
         engine: EngineConfig,
         seed: int,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
         self.network, self.task = network, task
+        self._stages_of = [encoder]  # in a list: its weights are the network's, named there
         self.optimizer, self.schedule, self.engine, self.seed = optimizer, schedule, engine, seed
         if engine.channels_last:
-            self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            keep_channels_last(self.network)
+        if engine.checkpoint_activations and encoder is not None:
+            checkpoint_stages(encoder)
+        if engine.compile and encoder is not None:
+            compile_stages(encoder)
 
     def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
         """Seed this batch, so that a resumed training draws what an uninterrupted one does."""
@@ -47,14 +61,14 @@ class SupervisedModule(lightning.LightningModule):
 
     def training_step(self, batch: Patch, batch_idx: int) -> Tensor:
         x_BCIJK = batch["image"]
-        if self.engine.channels_last:
-            x_BCIJK = x_BCIJK.to(memory_format=torch.channels_last_3d)
+        layout = memory_format(x_BCIJK, channels_last=self.engine.channels_last)
+        x_BCIJK = x_BCIJK.contiguous(memory_format=layout)
         loss = self.task.loss(self.network(x_BCIJK), batch["label"])
         self.log("loss", loss)
         return loss
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer.build(self.network)
+        optimizer = self.optimizer.build(self.network, *self._stages_of)
         scheduler = {"scheduler": self.schedule.build(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -118,9 +132,16 @@ class BestByValidation(lightning.Callback):
         return self.folder / f"best-{int(row['step']):08d}.safetensors"
 
     def _drop_older(self) -> None:
-        # The one before stays: until the state to resume from is saved, it counts as the best.
-        for path in sorted(self.folder.glob("best-*.safetensors"))[:-2]:
-            path.unlink()
+        # What was the best at a state that may be resumed from stays.
+        oldest = min(map(steps_of, checkpoints(self.folder)), default=0)
+        scored = [row for row in self.history if not math.isnan(row["val/dice"])]
+        then = [row for row in scored if row["step"] <= oldest]
+        if not then:
+            return
+        needed = self._file(max(then, key=lambda row: row["val/dice"]))
+        for path in self.folder.glob("best-*.safetensors"):
+            if path.name < needed.name:
+                path.unlink()
 
 
 @torch.no_grad()

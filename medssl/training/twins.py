@@ -17,12 +17,13 @@ from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.tracking import Tracker
 from medssl.tasks.base import Task
-from medssl.training.checkpoint import LastCheckpoint, steps_done
+from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, latest
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
 from medssl.training.finetune_config import FinetuneConfig, Member
 from medssl.training.labelled import LabelledSet
 from medssl.training.patches import Patch, PatchDataset, patch_loader
+from medssl.training.preemption import StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import Recorder, read_metrics
 from medssl.training.supervised import BestByValidation, SupervisedModule
@@ -103,7 +104,7 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
         return _summary_of(member, trained)
     network, encoder, network_def = build_network(plan.config, member, plan.task)
     loaded = count_loaded(encoder, network) if member == "pretrained" else {}
-    best = _fit(plan, member, network, _Prefixed(tracker, member))
+    best = _fit(plan, member, network, encoder, _Prefixed(tracker, member))
     trained = {
         "start": member,
         "seed": plan.config.seed,
@@ -132,20 +133,22 @@ def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:
     return kept | {k: v for k, v in trained.items() if k.startswith("encoder_tensors")}
 
 
-def _fit(plan: Plan, member: Member, network: nn.Module, tracker: Tracker) -> BestByValidation:
+def _fit(
+    plan: Plan, member: Member, network: nn.Module, encoder: Encoder, tracker: Tracker
+) -> BestByValidation:
     config, folder = plan.config, plan.config.out / member
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    done = steps_done(checkpoint)
+    resume = latest(folder / FOLDER)
     module = SupervisedModule(
         network,
         plan.task,
+        encoder=encoder,
         optimizer=config.optimizer,
         schedule=config.schedule,
         engine=config.engine,
         seed=config.seed,
     )
     best = BestByValidation(
-        checkpoint.parent,
+        folder / FOLDER,
         plan.val,
         tracker,
         patch_voxels=config.patch_voxels,
@@ -156,18 +159,25 @@ def _fit(plan: Plan, member: Member, network: nn.Module, tracker: Tracker) -> Be
             folder / "metrics.jsonl",
             tracker,
             every_steps=config.rhythm.record_steps,
-            resumed_at=done,
+            resumed_at=resume.steps,
         ),
-        ProgressCallback(f"finetune {member}", steps=config.schedule.steps, resumed_at=done),
+        ProgressCallback(
+            f"finetune {member}", steps=config.schedule.steps, resumed_at=resume.steps
+        ),
         best,
-        LastCheckpoint(checkpoint, every_steps=config.rhythm.checkpoint_steps),
     ]
-    with quiet_lightning():
+    writer = BackgroundWriter(keep=config.rhythm.keep_checkpoints)
+    saving = Checkpoints(folder / FOLDER, writer, every_steps=config.rhythm.checkpoint_steps)
+    with stop_signals() as signals, quiet_lightning():
+        stopping = StopWhenTold(signals, saving, requeue=config.engine.requeue)
         trainer = config.engine.trainer(
-            steps=config.schedule.steps, callbacks=callbacks, clip_norm=config.optimizer.clip_norm
+            steps=config.schedule.steps,
+            callbacks=[*callbacks, saving, stopping],
+            clip_norm=config.optimizer.clip_norm,
+            plugins=[writer],
         )
-        loader = training_batches(plan, start=done * config.engine.accumulate)
-        trainer.fit(module, loader, ckpt_path=checkpoint if done else None, weights_only=True)
+        loader = training_batches(plan, start=resume.steps * config.engine.accumulate)
+        trainer.fit(module, loader, ckpt_path=resume.path, weights_only=True)
     return best
 
 

@@ -38,7 +38,12 @@ def test_both_twins_learn_and_leave_what_is_promised():
         assert best["val/dice"] > 0.8
         about = load_task_model(run / member).description
         assert about.training["best"] == best
-        for name in ("model.safetensors", "model.json", "curves.png", "checkpoints/last.ckpt"):
+        for name in (
+            "model.safetensors",
+            "model.json",
+            "curves.png",
+            "checkpoints/step-00000024.ckpt",
+        ):
             assert (run / member / name).is_file()
     summary = read_json(run / "manifest.json")["summary"]
     assert summary["train_cases"] == 3

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from medssl.config.load import validate
 from medssl.models.weights import load_encoder
+from medssl.training.checkpoint import latest
 from medssl.training.pretrain import PretrainConfig, pretrain
 from tests.training.stores import write_store
 
@@ -122,15 +123,13 @@ def test_killed_and_resumed_ends_with_the_same_bits_in_the_same_mlflow_run(store
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            checkpoint = tmp_path / name / "run" / "checkpoints" / "last.ckpt"
-            saved = torch.load(checkpoint, weights_only=True)
-            assert 0 < saved["global_step"] < 60
+            assert 0 < latest(tmp_path / name / "run" / "checkpoints").steps < 60
             before = json.loads((tmp_path / name / "run" / "manifest.json").read_text())
             assert before["status"] == "running"
         assert start(tmp_path / name, values).wait() == 0
         run = tmp_path / name / "run"
         weights[name] = load_file(run / "encoder.safetensors")
-        last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        last = torch.load(latest(run / "checkpoints").path, weights_only=True)
         weights[name] |= last["state_dict"]
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         weights[name + " log"] = rows
