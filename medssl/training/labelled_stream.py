@@ -71,40 +71,10 @@ class LabelledStream:
     wanted: LabelledPatches
     preprocessing: PreprocessingConfig
 
-    @classmethod
-    def open(
-        cls,
-        source: LabelledSource,
-        wanted: LabelledPatches,
-        store: CropStore,
-        intensity: IntensityConfig,
-    ) -> "LabelledStream":
-        """Return the stream of a data set after checking all of it.
-
-        Args:
-            source: Which data set.
-            wanted: The patches that the method asks for.
-            store: Whose spacing the patches get.
-            intensity: How its volumes become [0, 1].
-
-        Raises:
-            InputError: Listing every problem of the data set.
-            ConfigError: It has other classes than the method, its modality is not known, or there
-                are too few cases.
-        """
-        labelled = read_labelled(source.dataset)
-        if len(labelled.labels) != wanted.classes:
-            raise ConfigError(
-                f"{source.dataset} has {len(labelled.labels)} classes with the background, and the "
-                f"method expects {wanted.classes}",
-                hint=f"set method.patches.classes to {len(labelled.labels)}",
-            )
-        split_cases(labelled.cases, source.splits)
-        preprocessing = PreprocessingConfig(
-            spacing_mm=store.spacing_mm, intensity=_scale(source, labelled, intensity)
-        )
-        preprocessing.specs()
-        return cls(source=source, labelled=labelled, wanted=wanted, preprocessing=preprocessing)
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What the run depends on, for its record."""
+        return {"labelled": self.labelled.digest}
 
     def pair(
         self, crops: Dataset[Sample], part: Literal["train", "val"], *, batch_size: int, seed: int
@@ -134,6 +104,43 @@ class LabelledStream:
             seed=seed,
         )
         return PairedDataset(crops, patches, per_sample)
+
+
+def open_stream(
+    source: LabelledSource | None,
+    wanted: LabelledPatches | None,
+    store: CropStore,
+    intensity: IntensityConfig,
+) -> LabelledStream | None:
+    """Return the stream of a data set after checking all of it; None where there is none.
+
+    Args:
+        source: Which data set.
+        wanted: The patches that the method asks for.
+        store: Whose spacing the patches get.
+        intensity: How its volumes become [0, 1].
+
+    Raises:
+        InputError: Listing every problem of the data set.
+        ConfigError: It has other classes than the method, its modality is not known, or there are
+            too few cases.
+    """
+    if source is None or wanted is None:
+        return None
+    labelled = read_labelled(source.dataset)
+    if len(labelled.labels) != wanted.classes:
+        raise ConfigError(
+            f"{source.dataset} has {len(labelled.labels)} classes with the background, and the "
+            f"method expects {wanted.classes}",
+            hint=f"set method.patches.classes to {len(labelled.labels)}",
+        )
+    split_cases(labelled.cases, source.splits)
+    scale = _scale(source, labelled, intensity)
+    preprocessing = PreprocessingConfig(spacing_mm=store.spacing_mm, intensity=scale)
+    preprocessing.specs()
+    return LabelledStream(
+        source=source, labelled=labelled, wanted=wanted, preprocessing=preprocessing
+    )
 
 
 def _scale(source: LabelledSource, labelled: LabelledSet, intensity: IntensityConfig) -> Any:
