@@ -18,31 +18,21 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from monai.networks.nets.swin_unetr import WindowAttention
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 APART = -100.0
 """What MONAI adds to the logit of two tokens that only the shift brought into one window."""
 
 
-class Attention(Protocol):
-    """What is used of MONAI's ``WindowAttention``: its weights, by their names."""
-
-    num_heads: int
-    scale: float
-    qkv: nn.Linear
-    proj: nn.Linear
-    relative_position_bias_table: Tensor
-    relative_position_index: Tensor
-
-
 def attend_in_windows(
-    x_BSC: Tensor, attention: Attention, window: tuple[int, ...], shift: tuple[int, ...]
+    x_BSC: Tensor, attention: WindowAttention, window: tuple[int, ...], shift: tuple[int, ...]
 ) -> Tensor:
     """Return what every token of a grid gathers from the others of its window.
 
@@ -175,14 +165,16 @@ def _apart(
     return torch.from_numpy(np.where(apart_RN, APART, 0.0).astype(np.float32)).to(device)
 
 
-def _position_bias(attention: Attention, places: int) -> Tensor:
+def _position_bias(attention: WindowAttention, places: int) -> Tensor:
     # A window smaller than the table's takes the table's first rows, as the published weights do.
-    index_NN = attention.relative_position_index[:places, :places]
+    index_NN = cast(Tensor, attention.relative_position_index)[:places, :places]
     table = attention.relative_position_bias_table
     return table.index_select(0, index_NN.reshape(-1)).T.reshape(-1, places, places)
 
 
-def _attend(qkv_BTC: Tensor, group: WindowGroup, bias_HNN: Tensor, attention: Attention) -> Tensor:
+def _attend(
+    qkv_BTC: Tensor, group: WindowGroup, bias_HNN: Tensor, attention: WindowAttention
+) -> Tensor:
     """Attention inside every window of one group, ``(B, W * R, C)``."""
     batch, heads, places = len(qkv_BTC), attention.num_heads, len(group.real_R)
     shape = (batch * group.windows, places, 3, heads, -1)

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder, pooled
+from medssl.models.swin_blocks import without_padding
 
 Positive = Annotated[int, Field(gt=0)]
 PerStage = tuple[Positive, Positive, Positive, Positive]
@@ -68,7 +69,7 @@ class SwinUNETREncoder(Encoder):
         self.channels = tuple(size * n for n in (1, 1, 2, 4, 8, 16))
         self.strides = (1, 2, 4, 8, 16, 32)
         with _NumbersOnCPU():
-            self.swinViT = SwinTransformer(
+            swin = SwinTransformer(
                 in_chans=config.in_channels,
                 embed_dim=size,
                 window_size=(config.window,) * config.dims,
@@ -78,6 +79,7 @@ class SwinUNETREncoder(Encoder):
                 spatial_dims=config.dims,
                 use_v2=config.use_v2,
             )
+        self.swinViT = without_padding(swin)
         self.encoder1 = _block(config.dims, config.in_channels, size)
         self.encoder2 = _block(config.dims, size, size)
         self.encoder3 = _block(config.dims, 2 * size, 2 * size)
