@@ -19,3 +19,7 @@ class Decoder(nn.Module):
             features: What ``Encoder.features`` returns.
         """
         raise NotImplementedError
+
+    def first_maps(self, features: list[Tensor], count: int) -> list[Tensor]:
+        """Return the ``count`` coarsest maps; a decoder that can stop there does."""
+        return self(features)[:count]  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ names of the encoder's tensors, so that weights move between the two by name.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -171,9 +171,13 @@ class UNetDecoder(Decoder):
         self.channels = tuple(b for _, b in up)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return self.first_maps(features, len(self.stages))
+
+    def first_maps(self, features: list[Tensor], count: int) -> list[Tensor]:
         x, *skips = reversed(features)
         maps = []
-        for raise_, stage, skip in zip(self.transpconvs, self.stages, skips, strict=True):
+        levels = zip(self.transpconvs, self.stages, skips, strict=True)
+        for raise_, stage, skip in islice(levels, count):
             x = stage(torch.cat([raise_(x), skip], dim=1))
             maps.append(x)
         return maps

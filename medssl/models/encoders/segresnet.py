@@ -1,5 +1,6 @@
 """The encoder of SegResNet (Myronenko 2018, arXiv:1810.11654), as MONAI builds it."""
 
+from itertools import islice
 from typing import Annotated, Any, Literal, Self, cast
 
 import torch
@@ -91,9 +92,13 @@ class SegResNetDecoder(Decoder):
         self.channels = channels[-2::-1]
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return self.first_maps(features, len(self.up_layers))
+
+    def first_maps(self, features: list[Tensor], count: int) -> list[Tensor]:
         x, *skips = reversed(features)
         maps = []
-        for level, skip in zip(_levels(self.up_layers), skips, strict=True):
+        levels = zip(_levels(self.up_layers), skips, strict=True)
+        for level, skip in islice(levels, count):
             x = level["blocks"](level["upsample"](x) + skip)
             maps.append(x)
         return maps
