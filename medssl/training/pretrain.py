@@ -22,11 +22,19 @@ from medssl.runs.tracking import TrackingConfig
 from medssl.training.alarms import ConstantLossAlarm, NonFiniteAlarm
 from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, latest
 from medssl.training.collapse import CollapseAlarm, CollapseConfig
-from medssl.training.curves import draw_curves
+from medssl.training.curves import draw_curves, pretraining_panels
 from medssl.training.engine import EngineConfig, quiet_lightning
+from medssl.training.labelled_stream import (
+    LabelledSource,
+    LabelledStream,
+    check_labels_wanted,
+    open_stream,
+)
 from medssl.training.launch import joined
 from medssl.training.loaders import LoaderConfig, PretrainLoaders
 from medssl.training.module import PretrainModule
+from medssl.training.montage import FILE as CROPS
+from medssl.training.montage import Montage, MontageConfig
 from medssl.training.optimizer import OptimizerConfig
 from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
@@ -63,6 +71,8 @@ class PretrainConfig(Config):
     """Which network learns it, by the name of its file in medssl/models/encoders."""
     data: DatasetConfig = DatasetConfig()
     """Which crops of the store."""
+    labelled: LabelledSource | None = None
+    """Labelled volumes beside them, for a method that learns from labels too, and for no other."""
     loader: LoaderConfig = LoaderConfig()
     """How they become batches."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -75,10 +85,17 @@ class PretrainConfig(Config):
     """How often things are recorded, scored and saved."""
     collapse: CollapseConfig = CollapseConfig()
     """When to warn that embeddings became too alike."""
+    montage: MontageConfig = MontageConfig()
+    """The picture of the first batch's crops."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides initial weights, data order and everything drawn."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
+
+    @model_validator(mode="after")
+    def _labels_where_wanted(self) -> Self:
+        check_labels_wanted(self.method.name, self.method.labelled_patches, self.labelled)
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
@@ -95,18 +112,24 @@ class PretrainConfig(Config):
 def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
     """Pretrain an encoder, or continue where an interrupted run of the same config stopped.
 
-    Leaves ``encoder.safetensors`` and ``encoder.json``, ``curves.png``, ``metrics.jsonl`` and
-    ``checkpoints/step-*.ckpt`` in ``config.out``. On the CPU a resumed run ends with the same bits
-    as one that was never interrupted. Of several processes only the first one writes.
+    Leaves ``encoder.safetensors`` and ``encoder.json``, ``crops.png``, ``curves.png``,
+    ``metrics.jsonl``, ``speed.jsonl`` and ``checkpoints/step-*.ckpt`` in ``config.out``. On the
+    CPU a resumed run ends with the same bits as one that was never interrupted. Of several
+    processes only the first one writes.
 
     Raises:
-        ConfigError: The processes cannot share the batch evenly.
+        ConfigError: The processes cannot share the batch evenly, or the labelled data set does not
+            fit the method.
         PreemptedError: SIGTERM or SIGUSR1 came; the state is saved.
-        InputError: The store, or a checkpoint, is missing, empty or damaged.
+        InputError: The store, a checkpoint or the labelled data set is missing, empty or damaged.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
     config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
     store = CropStore(config.store)
+    labelled = open_stream(
+        config.labelled, config.method.labelled_patches, store, config.data.intensity
+    )
+    inputs = {"store": store.digest} | (labelled.inputs if labelled else {})
     with (
         stop_signals() as signals,
         joined(gpu=config.engine.gpu),
@@ -114,7 +137,7 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
             "pretrain",
             config.out,
             config,
-            inputs={"store": store.digest},
+            inputs=inputs,
             tracking=config.tracking,
             overwrite=overwrite,
         ) as run,
@@ -122,7 +145,7 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
         if decided_by_first(lambda: run.previous is not None):
             return run.previous or _seen_elsewhere(config)
         config = config.in_steps()
-        module = _fit(config, _build(config), store, run, signals)
+        module = _fit(config, _build(config), store, labelled, run, signals)
         method = _whole(config, module.method)
         if rank() > 0:
             return _seen_elsewhere(config)
@@ -151,7 +174,12 @@ def _whole(config: PretrainConfig, method: Method) -> Method:
 
 
 def _fit(
-    config: PretrainConfig, method: Method, store: CropStore, run: StageRun, signals: StopSignals
+    config: PretrainConfig,
+    method: Method,
+    store: CropStore,
+    labelled: LabelledStream | None,
+    run: StageRun,
+    signals: StopSignals,
 ) -> PretrainModule:
     folder = config.out / FOLDER
     resume = decided_by_first(lambda: latest(folder))
@@ -171,6 +199,7 @@ def _fit(
         batches=range(resume.steps * accumulate, config.schedule.steps * accumulate),
         seed=config.seed,
         place=config.engine.place,
+        labelled=labelled,
     )
     writer = BackgroundWriter(keep=config.rhythm.keep_checkpoints)
     saving = Checkpoints(folder, writer, every_steps=config.rhythm.checkpoint_steps)
@@ -205,6 +234,7 @@ def _callbacks(
         ConstantLossAlarm(
             config.collapse, every_steps=every_steps, warmup_steps=config.schedule.warmup_steps
         ),
+        Montage(config.out / CROPS, config.montage, run.tracker),
         Recorder(config.out / METRICS, run.tracker, **record),
         ProgressCallback("pretrain", steps=steps, **record),
         saving,
@@ -225,18 +255,13 @@ def _about(config: PretrainConfig, store: CropStore) -> dict[str, Any]:
 
 
 def _finish(run: StageRun, config: PretrainConfig, module: PretrainModule) -> StageResult:
-    rows = read_metrics(config.out / METRICS)
+    files = [config.out / name for name in (METRICS, SPEED)]
+    rows = [row for path in files if path.is_file() for row in read_metrics(path)]
     last: dict[str, float] = {}
     for row in rows:
         last.update(row)
-    names = sorted(name for name in last if not name.startswith(("step", "lr")))
-    validated = [name for name in names if name.startswith("val/")]
-    panels = {
-        "training": [n for n in names if "/" not in n],
-        "unseen volumes": validated,
-        "collapse watch": [n for n in names if n.startswith("collapse/")],
-    }
-    draw_curves(config.out / "curves.png", rows, {k: v for k, v in panels.items() if v})
+    draw_curves(config.out / "curves.png", rows, pretraining_panels(last))
+    validated = sorted(name for name in last if name.startswith("val/"))
     parameters = sum(p.numel() for p in module.method.encoder.parameters())
     return run.finish(
         summary={
@@ -244,6 +269,7 @@ def _finish(run: StageRun, config: PretrainConfig, module: PretrainModule) -> St
             "encoder_parameters": parameters,
             **{name: round(last[name], 4) for name in ["loss", *validated] if name in last},
         },
-        look_at={"curves": "curves.png", "encoder": WEIGHTS, "numbers": "metrics.jsonl"},
+        look_at={"crops": CROPS, "curves": "curves.png", "encoder": WEIGHTS, "numbers": METRICS},
+        stays=[CROPS],
         outputs={"encoder": digest_file(config.out / WEIGHTS)},
     )
