@@ -22,7 +22,7 @@ from medssl.methods.base import LossOutput, Method
 from medssl.models.attention import BlockSize
 from medssl.models.encoders.base import Encoder, upsampled
 from medssl.models.encoders.vit import ViTEncoder
-from medssl.models.reconstruction import MaskTokens, TokenReconstruction, hidden_between_stages
+from medssl.models.reconstruction import MaskTokens, StageMask, TokenReconstruction
 from medssl.models.unet import CONV
 from medssl.models.vit import patch_grid
 
@@ -80,6 +80,7 @@ class MAE(Method):
         self.from_maps["head"] = CONV[encoder.dims](decoder.channels[-1], 1, 1)
         if config.masking == "sparse":
             self.from_maps["fill"] = MaskTokens(encoder.channels, encoder.dims)
+            self.stage_mask = StageMask(encoder)
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
         prediction_BCIJK = self.reconstruct(batch)
@@ -109,7 +110,7 @@ class MAE(Method):
     def _maps(self, x_BCIJK: Tensor, visible_BIJK: Tensor) -> list[Tensor]:
         if self.config.masking == "zero":
             return self.encoder.masked_features(x_BCIJK, visible_BIJK)
-        with hidden_between_stages(self.encoder, visible_BIJK):
+        with self.stage_mask.hiding(visible_BIJK):
             maps = self.encoder.masked_features(x_BCIJK, visible_BIJK)
         return cast(list[Tensor], self.from_maps["fill"](maps, visible_BIJK))
 

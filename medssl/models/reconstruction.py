@@ -17,28 +17,41 @@ from medssl.models.attention import (
 from medssl.models.encoders.base import Encoder, upsampled
 
 
-@contextmanager
-def hidden_between_stages(encoder: Encoder, visible_BIJK: Tensor) -> Iterator[None]:
-    """Let what is hidden be 0 again after every stage of a convolutional encoder.
+class StageMask:
+    """Lets what is hidden be 0 again after every stage of a convolutional encoder, when told to.
 
     So the mask does not fade from stage to stage, and no feature describes a hidden place: what
     sparse convolutions do (SparK, Tian et al. 2023, arXiv:2301.03580), stage by stage. Inside a
     stage, convolutions and statistics remain dense.
 
+    The hooks are set once and idle between uses: compiled stages do not notice hooks that come
+    and go.
+
     Args:
         encoder: One whose stages return maps.
-        visible_BIJK: Boolean, on a grid that divides that of every map.
     """
 
-    def hide(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output * upsampled(visible_BIJK, output)
+    def __init__(self, encoder: Encoder) -> None:
+        self._visible_BIJK: Tensor | None = None
+        for stage in encoder.stages():
+            stage.register_forward_hook(self._hide)
 
-    handles = [stage.register_forward_hook(hide) for stage in encoder.stages()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    @contextmanager
+    def hiding(self, visible_BIJK: Tensor) -> Iterator[None]:
+        """Hide what is not visible as long as the context lasts.
+
+        Args:
+            visible_BIJK: Boolean, on a grid that divides that of every map.
+        """
+        self._visible_BIJK = visible_BIJK
+        try:
+            yield
+        finally:
+            self._visible_BIJK = None
+
+    def _hide(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        visible_BIJK = self._visible_BIJK
+        return output if visible_BIJK is None else output * upsampled(visible_BIJK, output)
 
 
 class MaskTokens(nn.Module):

@@ -1,5 +1,7 @@
 """Masked modelling as a module: what each way of hiding hides, what is trained, what is kept."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,8 @@ from medssl.models.attention import BlockSize
 from medssl.models.encoders.base import upsampled
 from medssl.models.encoders.unet import UNetEncoder
 from medssl.models.encoders.vit import ViTEncoder
-from medssl.models.reconstruction import TokenReconstruction, hidden_between_stages, voxels_of
+from medssl.models.reconstruction import StageMask, TokenReconstruction, voxels_of
+from medssl.training.stages import checkpoint_stages
 from tests.regions import whole
 
 ENCODERS = {"sparse": UNetEncoder, "zero": UNetEncoder, "drop": ViTEncoder, "token": ViTEncoder}
@@ -84,20 +87,44 @@ def test_it_learns_more_than_the_best_constant(way):
     assert float(output.total.detach()) < 0.9 * method.constant_loss(batch)["reconstruction"]
 
 
-def test_features_of_hidden_places_are_zero_after_every_stage_and_the_hooks_are_gone():
-    encoder = UNetEncoder.Config.tiny().build()
-    x, visible = torch.randn(1, 1, 8, 8, 8), torch.rand(1, 2, 2, 2) > 0.5
-    seen = []
-    handles = [s.register_forward_hook(lambda *a: seen.append(a[2])) for s in encoder.stages()]
-    with hidden_between_stages(encoder, visible):
-        maps = encoder.masked_features(x, visible)
-    for handle in handles:
-        handle.remove()
-    assert len(seen) == 3  # the empty stem too
-    for level in maps:
+def test_features_of_hidden_places_are_zero_after_every_stage_and_only_when_hidden():
+    torch.manual_seed(0)
+    encoder = UNetEncoder.Config(channels=(4, 8, 8), depths=(1, 1, 1)).build()
+    x, visible = torch.randn(1, 1, 16, 16, 16), torch.rand(1, 2, 2, 2) > 0.5
+    usual, mask, seen = encoder.features(x), StageMask(encoder), []
+    for stage in encoder.stages():
+        stage.register_forward_hook(lambda *a: seen.append(a[2]))
+    with mask.hiding(visible):
+        encoder.features(x)
+    assert len(seen) == 4  # the empty stem too
+    for level in seen:
         assert (level * (1 - upsampled(visible, level)) == 0).all()
         assert level.abs().sum() > 0
-    assert all(not stage._forward_hooks for stage in encoder.stages())
+    again = encoder.features(x)
+    assert all(torch.equal(a, b) for a, b in zip(usual, again, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # from inside the compiler
+@pytest.mark.parametrize("prepare", ["compiled", "recomputed"])
+def test_compiled_and_recomputed_stages_hide_what_each_batch_hides(prepare):
+    method = build("sparse")
+    plain = copy.deepcopy(method)
+    if prepare == "recomputed":
+        checkpoint_stages(method)
+    else:
+        for stage in method.encoder.stages():
+            stage.compile(backend="eager")
+    for seed in range(3):
+        batch = a_batch(method.views, seed=seed)
+        outputs = [m.loss(batch, progress=0.0).total for m in (method, plain)]
+        torch.testing.assert_close(outputs[0], outputs[1])
+        for of, output in zip((method, plain), outputs, strict=True):
+            of.zero_grad()
+            output.backward()
+        for a, b in zip(method.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad)
+        x = batch.views_BCIJK[0]
+        torch.testing.assert_close(method.encoder.embed(x), plain.encoder.embed(x))
 
 
 @pytest.mark.parametrize("keep", [True, False])
