@@ -89,8 +89,8 @@ class Recorder(lightning.Callback):
 class SpeedRecorder(lightning.Callback):
     """Records crops per second, the share of time spent waiting for data, and GPU memory.
 
-    It must be the last callback: what the others do is not waiting. Validation does not count at
-    all. A GPU may still be busy while the next batch is waited for, so its share is an upper
+    It must be the last callback: what the others do is not waiting. Neither validation counts nor
+    what comes before the first batch. A GPU may still be busy while the next batch is waited for, so its share is an upper
     bound of the time it stands still.
     """
 
@@ -98,18 +98,14 @@ class SpeedRecorder(lightning.Callback):
         self.file = NumbersFile(path, tracker, resumed_at=resumed_at)
         self.every_steps = every_steps
         self._last_step = resumed_at
-        self._left_s = time.perf_counter()
-        self._start_window()
-
-    def on_train_start(self, *_: Any) -> None:
-        """Begin to count."""
-        self._left_s = time.perf_counter()
+        self._left_s: float | None = None
         self._start_window()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Add the time since the step before to what was waited."""
-        self._waiting_s += time.perf_counter() - self._left_s
-        self._left_s = time.perf_counter()
+        """Add the time since the step before to what was waited; starting does not count."""
+        now_s = time.perf_counter()
+        self._waiting_s += now_s - (self._left_s or now_s)
+        self._left_s = now_s
 
     def on_train_batch_end(
         self,
@@ -121,7 +117,7 @@ class SpeedRecorder(lightning.Callback):
     ) -> None:
         """Add this batch; record every few steps."""
         now_s = time.perf_counter()
-        self._working_s += now_s - self._left_s
+        self._working_s += now_s - (self._left_s or now_s)
         self._left_s = now_s
         self._crops += sum(len(view) for view in batch.views_BCIJK) * trainer.world_size
         step = trainer.global_step
