@@ -1,0 +1,149 @@
+"""Weights that other programs wrote: read as tensors with names, and nothing else.
+
+Whatever a file wraps around them is taken off: dictionaries in dictionaries become dotted names,
+and what compilers and parallel wrappers put between two names is dropped. Code in a file is never
+run; a file that would only open by running some is refused.
+"""
+
+import pickle  # only for the name of its error
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from medssl.errors import InputError
+from medssl.models.weights import DECODER, WEIGHTS
+
+INSIDE = (
+    WEIGHTS,
+    "models/model.pt",
+    "model.safetensors",
+    "checkpoint_final.pth",
+    "pytorch_model.bin",
+)
+"""Where a folder keeps its weights: ours, a MONAI bundle, a finetuning, nnssl, others."""
+
+WRAPPERS = frozenset(
+    {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+)
+"""Names that only say how a network was run: in parallel, compiled, sharded, checkpointed."""
+
+PASSED_OVER = (
+    "torch.optim.",
+    "numpy.",
+    "argparse.Namespace",
+    "collections.defaultdict",
+    "pathlib.",
+    "builtins.dict",
+    "__builtin__.dict",
+)
+"""What training programs leave beside weights; it is neither imported nor called."""
+
+_FAILURES = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
+             AttributeError, IndexError, AssertionError, OSError, SafetensorError)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForeignWeights:
+    """The tensors of one file."""
+
+    source: str
+    """The name of the file."""
+    tensors: dict[str, Tensor]
+    """By dotted name, outermost dictionary first; tied tensors are one tensor."""
+
+
+def read_weights(path: Path) -> ForeignWeights:
+    """Return the tensors of a file, or of a folder that holds one of :data:`INSIDE`.
+
+    Args:
+        path: ``.safetensors``, or anything that ``torch.save`` wrote.
+
+    Raises:
+        InputError: There is no such file, it is damaged, it holds no tensors, or it would run
+            code when opened.
+    """
+    file = _file_of(path)
+    try:
+        held = load_file(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    except _FAILURES as error:
+        raise InputError(
+            f"{file}: cannot be read as weights ({type(error).__name__})",
+            hint="it is damaged, or no file of tensors: TorchScript and whole pickled models are "
+            "not read; save the model's state_dict() with torch.save or safetensors",
+        ) from None
+    tensors = {_unwrapped(name): value for name, value in _flat(held)}
+    decoder = file.with_name(DECODER)
+    if file.name == WEIGHTS and decoder.is_file():
+        tensors |= {f"decoder.{name}": value for name, value in load_file(decoder).items()}
+    if not tensors:
+        raise InputError(
+            f"{file}: holds no tensors",
+            hint="give the file with the weights, not one with settings or metrics",
+        )
+    return ForeignWeights(file.name, tensors)
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for name in INSIDE:
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"{path}: no weights there",
+        hint=f"give a file, or a folder with one of {', '.join(INSIDE)}",
+    )
+
+
+def _read_pickle(file: Path) -> Any:
+    """Return what ``torch.save`` wrote, with :data:`PASSED_OVER` left empty."""
+    if not zipfile.is_zipfile(file):  # from before torch 1.6
+        return torch.load(file, map_location="cpu", weights_only=True)
+    named = get_unsafe_globals_in_checkpoint(file)
+    refused = sorted(name for name in named if not name.startswith(PASSED_OVER))
+    if refused:
+        raise InputError(
+            f"{file}: would run code when opened ({', '.join(refused[:3])}), so it was not opened",
+            hint="where you trust it, open it elsewhere and save its state_dict() alone",
+        )
+    stand_ins: list[Any] = [(_stand_in(name), name) for name in named]
+    with safe_globals(stand_ins):
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+
+
+class _LeftOut:
+    """Stands where a file names something that is not a tensor."""
+
+    def __new__(cls, *_args: Any) -> "_LeftOut":
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: Any) -> None:
+        pass
+
+
+def _empty(*_args: Any) -> dict[Any, Any]:
+    return {}
+
+
+def _stand_in(name: str) -> Any:
+    return _empty if name == "collections.defaultdict" else _LeftOut
+
+
+def _flat(held: Any, above: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(held, Tensor):
+        yield above, held.detach()
+    elif isinstance(held, Mapping):
+        for key, value in held.items():
+            yield from _flat(value, f"{above}.{key}" if above else str(key))
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
