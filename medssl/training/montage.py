@@ -19,9 +19,9 @@ from medssl.runs.tracking import Tracker
 from medssl.training.module import PretrainModule
 
 FILE = "crops.png"
-_COLUMNS = 8
-_TILE_INCHES, _CAPTION_INCHES, _TITLE_INCHES = 1.5, 0.32, 0.4
+_WIDTH_INCHES, _CAPTION_INCHES, _TITLE_INCHES = 12.0, 0.3, 0.35
 _LONGEST_CAPTION = 60
+_COLUMNS, _COLUMNS_OF_WIDE = 8, 4
 
 
 class MontageConfig(Config):
@@ -74,20 +74,37 @@ def draw_montage(path: Path, batch: Batch, views: ViewSpec[Any], *, most_crops: 
     if batch.labelled is not None:
         kinds.append(batch.labelled.image_BCIJK.detach().float().cpu())
         captions = [*captions, [f"labelled {row}" for row in range(len(kinds[-1]))]]
-    shown = [kind[:most_crops] for kind in kinds]
-    rows = [-(-len(kind) // _COLUMNS) for kind in shown]
-    height = sum(n * (_TILE_INCHES + _CAPTION_INCHES) + _TITLE_INCHES for n in rows)
-    figure = Figure(figsize=(_COLUMNS * _TILE_INCHES, height), layout="constrained")
-    parts = np.ravel(figure.subfigures(len(shown), 1, height_ratios=rows, squeeze=False))
-    for part, kind, view, words in zip(parts, kinds, shown, captions, strict=True):
-        part.suptitle(_title(kind, len(view)), fontsize=9)
-        grid = part.subplots(-(-len(view) // _COLUMNS), _COLUMNS, squeeze=False)
-        for axes in grid.flat:
+    tiles = [[tile(crop.numpy()) for crop in kind[:most_crops]] for kind in kinds]
+    heights = [_height(pictures) for pictures in tiles]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), layout="constrained")
+    parts = np.ravel(figure.subfigures(len(tiles), 1, height_ratios=heights, squeeze=False))
+    for part, kind, pictures, words in zip(parts, kinds, tiles, captions, strict=True):
+        part.suptitle(_title(kind, len(pictures)), fontsize=9)
+        grid = list(part.subplots(*_grid(pictures), squeeze=False).flat)
+        for axes in grid[len(pictures) :]:
             axes.set_axis_off()
-        for axes, crop_CIJK, caption in zip(grid.flat, view, words, strict=False):
-            _draw(axes, crop_CIJK, caption)
+        for axes, picture, caption in zip(grid, pictures, words, strict=False):
+            _draw(axes, picture, caption)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=110, format="png")
+
+
+Picture = NDArray[np.float32]
+
+
+def _grid(pictures: list[Picture]) -> tuple[int, int]:
+    """Return rows and columns: fewer columns where a picture is several planes wide."""
+    height, width = pictures[0].shape
+    columns = _COLUMNS_OF_WIDE if width > 2 * height else _COLUMNS
+    return -(-len(pictures) // columns), columns
+
+
+def _height(pictures: list[Picture]) -> float:
+    """Return the inches that the pictures of one kind, their captions and their title take."""
+    rows, columns = _grid(pictures)
+    height, width = pictures[0].shape
+    tile_inches = _WIDTH_INCHES / columns * float(height / width)
+    return rows * (tile_inches + _CAPTION_INCHES) + _TITLE_INCHES
 
 
 def _title(kind_BCIJK: Tensor, shown: int) -> str:
@@ -97,12 +114,14 @@ def _title(kind_BCIJK: Tensor, shown: int) -> str:
     return f"{len(kind_BCIJK)} crops of {size}{some}; values {low:.2f} to {high:.2f}"
 
 
-def _draw(axes: Axes, crop_CIJK: Tensor, caption: str) -> None:
-    axes.imshow(tile(crop_CIJK.numpy()), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(caption[:_LONGEST_CAPTION], fontsize=5, pad=2, y=-0.01, va="top", wrap=True)
+def _draw(axes: Axes, picture: Picture, caption: str) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(caption[:_LONGEST_CAPTION], fontsize=6, labelpad=2)
+    axes.spines[:].set_visible(False)
 
 
-def tile(crop_CIJK: NDArray[Any]) -> NDArray[np.float32]:
+def tile(crop_CIJK: NDArray[Any]) -> Picture:
     """Return one crop as a picture: its planes side by side, its channels below each other.
 
     Args:
@@ -117,14 +136,16 @@ def tile(crop_CIJK: NDArray[Any]) -> NDArray[np.float32]:
         planes = [crop[::-1, ::-1, k].T, crop[::-1, j, ::-1].T, crop[i, ::-1, ::-1].T]
         flat = crop.shape[2] == 1
         channels.append(_beside(planes[:1] if flat else planes))
-    picture: NDArray[np.float32] = np.concatenate(channels).astype(np.float32)
+    picture: Picture = np.concatenate(channels).astype(np.float32)
     return picture
 
 
 def _beside(planes: list[NDArray[Any]]) -> NDArray[Any]:
-    """Join planes from left to right, each in the middle of the tallest one's height."""
+    """Join planes from left to right, a white line behind each, in the middle of the height."""
     height = max(len(plane) for plane in planes)
+    missing = [height - len(plane) for plane in planes]
     padded = [
-        np.pad(p, (((height - len(p)) // 2, -(-(height - len(p)) // 2)), (0, 1))) for p in planes
+        np.pad(plane, ((n // 2, n - n // 2), (0, 1)), constant_values=1)
+        for plane, n in zip(planes, missing, strict=True)
     ]
     return np.concatenate(padded, axis=1)

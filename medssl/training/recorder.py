@@ -90,8 +90,8 @@ class SpeedRecorder(lightning.Callback):
     """Records crops per second, the share of time spent waiting for data, and GPU memory.
 
     It must be the last callback: what the others do is not waiting. Neither validation counts nor
-    what comes before the first batch. A GPU may still be busy while the next batch is waited for, so its share is an upper
-    bound of the time it stands still.
+    what comes before the first batch. A GPU may still be busy while the next batch is waited for,
+    so its share is an upper bound of the time it stands still.
     """
 
     def __init__(self, path: Path, tracker: Tracker, *, every_steps: int, resumed_at: int) -> None:

@@ -48,7 +48,7 @@ def test_a_crop_is_shown_by_three_planes_right_on_the_left_head_and_front_up():
     crop[0, 2, 3, 2] = 1  # the patient's right, in front, at half the height
     crop[0, 1, 2, 4] = 1  # the top of the middle
     picture = tile(crop)
-    assert picture.shape == (5, 3 + 3 + 4 + 3)  # one empty column behind each plane
+    assert picture.shape == (5, 3 + 3 + 4 + 3)  # one white column behind each plane
     axial, coronal, sagittal = picture[:4, :3], picture[:, 4:7], picture[:, 8:12]
     assert axial[0, 0] == 1
     assert coronal[0, 1] == 1
