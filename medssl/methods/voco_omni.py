@@ -148,7 +148,7 @@ class Snapshot(nn.Module):
     def __init__(self, encoder: Encoder, decoder: Decoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.decoder, self.head = copy.deepcopy((encoder, decoder, head))
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False)
         self.taken = False
 
     def take_once(self, encoder: Encoder, decoder: Decoder, head: nn.Module) -> None:
@@ -161,12 +161,9 @@ class Snapshot(nn.Module):
 
     @torch.no_grad()
     def label(self, crop_BCIJK: Tensor) -> Tensor:
-        """Return the most likely class of every voxel, ``(B, I, J, K)``."""
+        """Return the most likely class of every voxel, ``(B, I, J, K)``, as in evaluation."""
+        self.eval()
         return _logits(self.decoder, self.head, self.encoder.features(crop_BCIJK)).argmax(1)
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation."""
-        return super().train(False)
 
     def get_extra_state(self) -> Tensor:
         """Return whether it was taken, as a tensor: a checkpoint of tensors runs nothing."""

@@ -1,6 +1,8 @@
 """From a crop store to the loaders of a training that may have begun earlier."""
 
-from typing import Annotated, Any, cast
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -11,6 +13,7 @@ from medssl.data.dataset import CropDataset, DatasetConfig
 from medssl.data.sampling import BatchIndices
 from medssl.data.store import CropStore
 from medssl.data.views import Batch, ViewSpec
+from medssl.training.labelled_stream import LabelledStream, PairedCollate
 from medssl.training.launch import Place
 from medssl.training.preemption import ignore_stop_signals
 
@@ -27,22 +30,20 @@ class LoaderConfig(Config):
     """Batches of unseen volumes that every validation uses, the same ones each time."""
 
 
+@dataclass(frozen=True)
 class PretrainLoaders:
     """Training batches from where the last checkpoint ended, and fixed validation batches."""
 
-    def __init__(
-        self,
-        store: CropStore,
-        views: ViewSpec[Any],
-        dataset: DatasetConfig,
-        loader: LoaderConfig,
-        *,
-        batches: range,
-        seed: int,
-        place: Place,
-    ) -> None:
-        self.store, self.views, self.dataset, self.loader = store, views, dataset, loader
-        self.batches, self.seed, self.place = batches, seed, place
+    store: CropStore
+    views: ViewSpec[Any]
+    dataset: DatasetConfig
+    loader: LoaderConfig
+    _: KW_ONLY
+    batches: range
+    seed: int
+    place: Place
+    labelled: LabelledStream | None = None
+    """Patches that come beside the crops, for a method that learns from labels too."""
 
     def training(self) -> DataLoader[Batch]:
         """Return the remaining training batches."""
@@ -63,8 +64,14 @@ class PretrainLoaders:
         dataset = CropDataset(
             self.store, views, config, samples=batches.stop * size, batch_size=size, seed=seed
         )
+        samples: Dataset[Any] = dataset
+        collate: Callable[[Sequence[Any]], Batch] = views.collate
+        if self.labelled is not None:
+            part: Literal["train", "val"] = "val" if config.split == "val" else "train"
+            samples = self.labelled.pair(dataset, part, batch_size=size, seed=seed)
+            collate = PairedCollate(views)
         return DataLoader(
-            cast(Dataset[Batch], dataset),  # what collate makes of its samples
+            cast(Dataset[Batch], samples),  # what collate makes of its samples
             batch_sampler=BatchIndices(
                 batch_size=size,
                 total_batches=batches.stop,
@@ -72,7 +79,7 @@ class PretrainLoaders:
                 part=self.place.rank,
                 parts=self.place.world,
             ),
-            collate_fn=views.collate,
+            collate_fn=collate,
             num_workers=self.loader.workers,
             worker_init_fn=ignore_stop_signals,
             pin_memory=torch.cuda.is_available(),
