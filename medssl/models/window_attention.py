@@ -77,11 +77,11 @@ class WindowLayout:
     groups: tuple[WindowGroup, ...]
 
 
-@lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
 def window_layout(
     grid: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
 ) -> WindowLayout:
-    """Cut a grid into shifted windows.
+    """Cut a grid into shifted windows; what was cut once is remembered.
 
     Args:
         grid: Tokens along each axis.
@@ -89,6 +89,13 @@ def window_layout(
         shift: How far windows are moved along each axis.
         device: Where the tensors of the layout lie.
     """
+    return _cut(grid, window, shift, device)
+
+
+@lru_cache(maxsize=64)
+def _cut(
+    grid: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
+) -> WindowLayout:
     axes = [_axis_groups(*axis) for axis in zip(grid, window, shift, strict=True)]
     order, groups = [], []
     for kinds in itertools.product(*axes):
