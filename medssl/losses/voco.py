@@ -12,7 +12,6 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from medssl.config.base import Config
 
@@ -41,6 +40,33 @@ class Terms(Config):
 PUBLISHED = Terms()
 
 
+class _Measured(NamedTuple):
+    """Vectors and their lengths, so that no normalised copy of them is made."""
+
+    z_BND: Tensor
+    length_BN1: Tensor
+
+    def detach(self) -> "_Measured":
+        return _Measured(self.z_BND.detach(), self.length_BN1.detach())
+
+    def roll(self) -> "_Measured":
+        """Give every volume the vectors of the one before it."""
+        return _Measured(self.z_BND.roll(1, 0), self.length_BN1.roll(1, 0))
+
+
+_SHORTEST = 1e-12
+"""Stands in for the length of a vector of zeros."""
+
+
+def _measured(z_BND: Tensor) -> _Measured:
+    length_BN1 = torch.linalg.vector_norm(z_BND, dim=-1, keepdim=True)
+    return _Measured(z_BND, length_BN1.clamp_min(_SHORTEST))
+
+
+def _cosine(a: _Measured, b: _Measured) -> Tensor:
+    return (a.z_BND @ b.z_BND.mT) / (a.length_BN1 * b.length_BN1.mT)
+
+
 class Projections(NamedTuple):
     """Projected embeddings of the crops of a batch of volumes."""
 
@@ -62,8 +88,7 @@ def overlap_prediction(z_BND: Tensor, base_BKD: Tensor) -> Tensor:
     Returns:
         ``(B, N, K)`` in [0, 1].
     """
-    z_BND, base_BKD = F.normalize(z_BND, dim=-1), F.normalize(base_BKD, dim=-1)
-    return (z_BND @ base_BKD.mT).relu()
+    return _cosine(_measured(z_BND), _measured(base_BKD)).relu()
 
 
 def overlap_loss(
@@ -116,12 +141,7 @@ def base_regulariser(base_BKD: Tensor, *, asymmetric: bool) -> Tensor:
     Returns:
         ``(B,)``.
     """
-    base_BKD = F.normalize(base_BKD, dim=-1)
-    other_BKD = base_BKD.detach() if asymmetric else base_BKD
-    count = base_BKD.shape[1]
-    first, second = torch.triu_indices(count, count, offset=1, device=base_BKD.device)
-    similarity_BKK = (base_BKD @ other_BKD.mT).relu()
-    return similarity_BKK[:, first, second].square().mean(dim=1)
+    return _regulariser(_measured(base_BKD), asymmetric)
 
 
 def paper(
@@ -138,9 +158,10 @@ def paper(
         asymmetric: As in :func:`base_regulariser`.
         terms: Weights of the parts; the parts returned add up to the loss.
     """
-    prediction_BNK = overlap_prediction(z.random_BND, z.base_BKD.detach())
+    random, base = map(_measured, z)
+    prediction_BNK = _cosine(random, base.detach()).relu()
     parts = _overlap("paper", prediction_BNK, labels_BNK, terms)
-    return parts | _regularization(z.base_BKD, asymmetric, terms)
+    return parts | _regularization(base, asymmetric, terms)
 
 
 def released(
@@ -163,13 +184,11 @@ def released(
         asymmetric: As in :func:`base_regulariser`.
         terms: Weights of the parts; the parts returned add up to the loss.
     """
-    teacher = teacher.detach()
-    prediction_BNK = 0.5 * (
-        overlap_prediction(student.random_BND, teacher.base_BKD)
-        + overlap_prediction(teacher.random_BND, student.base_BKD)
-    )
+    random, base = map(_measured, student)
+    taught, taught_base = map(_measured, teacher.detach())
+    prediction_BNK = 0.5 * (_cosine(random, taught_base).relu() + _cosine(taught, base).relu())
     parts = _overlap("released", prediction_BNK, labels_BNK, terms)
-    return parts | _regularization(student.base_BKD, asymmetric, terms)
+    return parts | _regularization(base, asymmetric, terms)
 
 
 def large_scale(
@@ -186,14 +205,15 @@ def large_scale(
     teacher to agree on how it relates to those of the next volume of the batch, and
     ``regularization`` keeps base crops apart. Arguments as in :func:`released`.
     """
-    teacher = teacher.detach()
-    intra_BNK = overlap_prediction(student.random_BND, teacher.base_BKD)
-    agreed_BNK = overlap_prediction(teacher.random_BND, teacher.base_BKD.roll(-1, 0))
-    inter_BNK = overlap_prediction(student.random_BND, student.base_BKD.roll(-1, 0))
+    random, base = map(_measured, student)
+    taught, taught_base = map(_measured, teacher.detach())
+    intra_BNK = _cosine(random, taught_base).relu()
+    agreed_BNK = _cosine(taught.roll(), taught_base).relu()
+    inter_BNK = _cosine(random.roll(), base).relu()
     intra = _overlap("large_scale", intra_BNK, labels_BNK, terms)["intra"]
     inter = _overlap("large_scale", inter_BNK, agreed_BNK, terms)["intra"]
     parts = {"intra": intra, "inter": terms.inter * inter}
-    return parts | _regularization(student.base_BKD, asymmetric, terms)
+    return parts | _regularization(base, asymmetric, terms)
 
 
 def _overlap(
@@ -213,9 +233,15 @@ def _overlap(
     return {"positive": positive, "negative": negative}
 
 
-def _regularization(base_BKD: Tensor, asymmetric: bool, terms: Terms) -> dict[str, Tensor]:
-    regulariser = base_regulariser(base_BKD, asymmetric=asymmetric).mean()
+def _regularization(base: _Measured, asymmetric: bool, terms: Terms) -> dict[str, Tensor]:
+    regulariser = _regulariser(base, asymmetric).mean()
     return {"regularization": terms.regulariser * regulariser}
+
+
+def _regulariser(base: _Measured, asymmetric: bool) -> Tensor:
+    cosine_BKK = _cosine(base, base.detach() if asymmetric else base)
+    count = cosine_BKK.shape[1]
+    return cosine_BKK.relu().square().triu(1).sum((1, 2)) / (count * (count - 1) / 2)
 
 
 _GOLDEN = (5**0.5 - 1) / 2
