@@ -36,9 +36,15 @@ class PrototypeHead(nn.Module):
         initialise(self.mlp)
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit vectors ``(N, out_dim)`` and their cosines ``(N, prototypes)``, float32."""
-        z_ND = F.normalize(self.mlp(x_ND).float(), dim=1)
-        return z_ND, F.linear(z_ND, F.normalize(self.prototypes, dim=1)).float()
+        """Return unit vectors ``(N, out_dim)`` and their cosines ``(N, prototypes)``.
+
+        Both are float32 or better, also under mixed precision: they are divided by temperatures.
+        """
+        x_ND = self.mlp(x_ND)
+        with torch.autocast(x_ND.device.type, enabled=False):
+            x_ND = x_ND.to(torch.promote_types(x_ND.dtype, torch.float32))
+            z_ND = F.normalize(x_ND, dim=1)
+            return z_ND, F.linear(z_ND, F.normalize(self.prototypes, dim=1))
 
 
 class Centre(nn.Module):

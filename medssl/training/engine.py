@@ -34,9 +34,9 @@ class EngineConfig(Config):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """What several processes share: `ddp` (and `auto`) the batch; `fsdp` also the weights, their
     gradients and the optimiser's state, stage by stage, for networks too large for one device."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Number format of the forward pass; 16-mixed scales the loss so that no gradient vanishes.
-    Losses are computed in 32 bits whatever it is."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    """Number format of the forward pass; 16-mixed scales the loss so that no gradient vanishes,
+    64-true is for comparing two ways to the same numbers."""
     accumulate: Annotated[int, Field(gt=0)] = 1
     """Batches whose gradients are added up before one optimiser step."""
     channels_last: bool = True

@@ -1,0 +1,96 @@
+"""Several processes train as one with the whole batch; every method, picked up by name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medssl.config.choice import available, find
+from medssl.config.load import validate
+from medssl.models.encoders.segresnet import SegResNetEncoder
+from medssl.training.checkpoint import FOLDER, latest
+from medssl.training.launch import joined
+from medssl.training.pretrain import PretrainConfig, pretrain
+from medssl.training.recorder import read_metrics
+from tests.training.processes import together
+from tests.training.stores import write_store
+
+METHODS = [m for m in available("medssl.methods") if m != "voco_omni"]
+UNDRAWN = {"swin_pretext": ["method.views.patches.most=0"]}
+"""Options without what is drawn for the part of a batch that one process holds."""
+
+
+def config_of(method, store, out, **changes):
+    tiny = find("medssl.methods", method).Config.tiny().model_dump(mode="json")
+    tree = {
+        "store": str(store),
+        "out": str(out),
+        "method": tiny,
+        "encoder": SegResNetEncoder.Config.tiny().model_dump(mode="json"),
+        "optimizer": {"name": "sgd", "lr": 0.01, "weight_decay": 0.01, "clip_norm": 1.0},
+        "schedule": {"samples": 12, "warmup_samples": 4},
+        "loader": {"volumes_per_batch": 4, "workers": 0, "validation_batches": 1},
+        "rhythm": {"record_steps": 1, "validate_steps": 2, "checkpoint_steps": 2},
+        "engine": {"accelerator": "cpu", "precision": "64-true"},
+        "tracking": {"enabled": False},
+    }
+    options = UNDRAWN.get(method, ())
+    return validate(PretrainConfig, tree | changes, where="test", overrides=options)
+
+
+def train(methods, store, folder):
+    for method in methods:
+        pretrain(config_of(method, store, Path(folder) / method))
+
+
+def weights(run):
+    state = torch.load(latest(run / FOLDER).path, weights_only=True)["state_dict"]
+    return state | load_file(run / "encoder.safetensors")
+
+
+def assert_alike(one, several):
+    assert weights(one).keys() == weights(several).keys()
+    for name, value in weights(one).items():
+        difference = (value.double() - weights(several)[name].double()).abs().max()
+        assert difference <= 1e-6, (name, float(difference))
+    rows, same = read_metrics(one / "metrics.jsonl"), read_metrics(several / "metrics.jsonl")
+    assert len(rows) == 4  # three steps and one validation
+    for row, other in zip(rows, same, strict=True):
+        assert row.keys() == other.keys()
+        assert other["loss" if "loss" in row else "val/loss"] == pytest.approx(
+            row["loss" if "loss" in row else "val/loss"], abs=1e-5
+        )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("store") / "store", val=4)
+
+
+@pytest.fixture(scope="module")
+def two(store, tmp_path_factory):
+    """Every method, trained by two processes that are started once for all of them."""
+    folder = tmp_path_factory.mktemp("two")
+    together(2, __file__, store, folder, *METHODS)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_are_one_with_the_whole_batch(method, store, two, tmp_path):
+    train([method], store, tmp_path)
+    assert_alike(tmp_path / method, two / method)
+
+
+@pytest.mark.slow
+def test_four_processes_are_one_with_the_whole_batch(store, tmp_path):
+    together(4, __file__, store, tmp_path / "four", "voco")
+    train(["voco"], store, tmp_path / "one")
+    assert_alike(tmp_path / "one" / "voco", tmp_path / "four" / "voco")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined(gpu=False):
+        train(sys.argv[3:], *sys.argv[1:3])
