@@ -133,7 +133,8 @@ class DINO(Method):
                 config.student_temperature,
             )
         if config.koleo_weight:
-            of_crop = gather_rows(embedding_BGE.float()).unbind(1)
+            precise = torch.promote_types(embedding_BGE.dtype, torch.float32)
+            of_crop = gather_rows(embedding_BGE.to(precise)).unbind(1)
             parts["koleo"] = torch.stack(
                 [losses.koleo(z, config.koleo_eps) for z in of_crop]
             ).mean()
