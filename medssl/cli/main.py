@@ -179,6 +179,35 @@ def prepare(
 
 
 add_commands(app)
+
+
+@app.command()
+def adapt(  # noqa: PLR0913, PLR0917  one argument per option
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", show_default=False)],
+    overrides: Overrides = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose weights they are: swin_unetr, unet, segresnet, ...")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Which of several networks in the file, such as teacher.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the encoder.")] = None,
+    config: Refined = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Published weights to an encoder folder, with a report of what was loaded and what not."""
+    from medssl.cli.run import Request
+
+    given = {
+        "weights": weights,
+        "encoder": {"name": encoder} if encoder else None,
+        "part": part,
+        "out": out,
+    }
+    Request("adapt", config, given, overrides or [], overwrite, dry_run).run()
+
+
 _from_file("pretrain", "Crop store to an encoder, without labels.")
 _from_file(
     "finetune", "Encoder and labelled scans to a task model, and its twin trained from scratch."

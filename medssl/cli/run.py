@@ -30,6 +30,7 @@ _WHERE = {
     "ingest": ("medssl.ingest.ingest", "IngestConfig"),
     "curate": ("medssl.curation.curate", "CurateConfig"),
     "prepare": ("medssl.data.prepare", "PrepareConfig"),
+    "adapt": ("medssl.training.adapt", "AdaptConfig"),
     "pretrain": ("medssl.training.pretrain", "PretrainConfig"),
     "finetune": ("medssl.training.finetune", "FinetuneConfig"),
     "evaluate": ("medssl.evaluation.evaluate", "EvaluateConfig"),

@@ -6,6 +6,7 @@ run; a file that would only open by running some is refused.
 """
 
 import pickle  # only for the name of its error
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -70,9 +71,10 @@ def read_weights(path: Path) -> ForeignWeights:
         InputError: There is no such file, it is damaged, it holds no tensors, or it would run
             code when opened.
     """
-    file = _file_of(path)
+    file = weights_file(path)
     try:
-        held = load_file(file) if file.suffix == ".safetensors" else _read_pickle(file)
+        with warnings.catch_warnings(action="ignore"):  # torch's advice on the file's format
+            held = load_file(file) if file.suffix == ".safetensors" else _read_pickle(file)
     except _FAILURES as error:
         raise InputError(
             f"{file}: cannot be read as weights ({type(error).__name__})",
@@ -91,7 +93,12 @@ def read_weights(path: Path) -> ForeignWeights:
     return ForeignWeights(file.name, tensors)
 
 
-def _file_of(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """Return ``path``, or the file of :data:`INSIDE` that the folder ``path`` holds.
+
+    Raises:
+        InputError: There is none.
+    """
     if path.is_file():
         return path
     for name in INSIDE:

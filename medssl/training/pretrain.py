@@ -41,6 +41,7 @@ from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, read_metrics
 from medssl.training.schedule import ScheduleConfig
 from medssl.training.stages import gathered_state
+from medssl.training.start import StartFrom, build_method
 
 Steps = Annotated[int, Field(gt=0)]
 
@@ -69,6 +70,8 @@ class PretrainConfig(Config):
     """What is learned, by the name of its file in medssl/methods."""
     encoder: Annotated[SerializeAsAny[Encoder.Config], choice("medssl.models.encoders")]
     """Which network learns it, by the name of its file in medssl/models/encoders."""
+    start_from: StartFrom | None = None
+    """Weights that the encoder begins with, as `medssl adapt` reads them; null for random ones."""
     data: DatasetConfig = DatasetConfig()
     """Which crops of the store."""
     labelled: LabelledSource | None = None
@@ -121,7 +124,8 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
         ConfigError: The processes cannot share the batch evenly, or the labelled data set does not
             fit the method.
         PreemptedError: SIGTERM or SIGUSR1 came; the state is saved.
-        InputError: The store, a checkpoint or the labelled data set is missing, empty or damaged.
+        InputError: The store, a checkpoint or the labelled data set is missing, empty or damaged,
+            or the weights to begin with do not fit.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
     config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
@@ -130,6 +134,9 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
         config.labelled, config.method.labelled_patches, store, config.data.intensity
     )
     inputs = {"store": store.digest} | (labelled.inputs if labelled else {})
+    if config.start_from:
+        config.start_from.check(config.encoder)
+        inputs |= config.start_from.digests()
     with (
         stop_signals() as signals,
         joined(gpu=config.engine.gpu),
@@ -160,8 +167,7 @@ def _seen_elsewhere(config: PretrainConfig) -> StageResult:
 
 def _build(config: PretrainConfig) -> Method:
     torch.manual_seed(config.seed)
-    method: Method = config.method.build(encoder=config.encoder.build())
-    return method
+    return build_method(config.method, config.encoder, config.start_from)
 
 
 def _whole(config: PretrainConfig, method: Method) -> Method:
@@ -251,6 +257,7 @@ def _about(config: PretrainConfig, store: CropStore) -> dict[str, Any]:
         "store_digest": store.digest,
         "steps": config.schedule.steps,
         "seed": config.seed,
+        "started_from": config.start_from.origin() if config.start_from else None,
     }
 
 

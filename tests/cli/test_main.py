@@ -48,6 +48,7 @@ def test_every_stage_is_a_command(command):
         "ingest",
         "curate",
         "prepare",
+        "adapt",
         "pretrain",
         "finetune",
         "evaluate",
@@ -125,6 +126,18 @@ def test_curate_export_and_predict_fill_their_configs(command, called):
     assert (str(curate.library), curate.name) == ("LIB", "sel")
     assert (str(export.run), export.format.name) == ("RUN", "monai_bundle")
     assert [str(path) for path in predict.inputs] == ["a.nii", "b"]
+
+
+def test_adapt_fills_its_config(command, called):
+    command("adapt", "w.pt", "--encoder", "swin_unetr", "encoder.feature_size=96", "--part",
+            "teacher", "--out", "encoders/l")  # fmt: skip
+    ((name, config, _),) = called
+    assert (name, str(config.weights), str(config.out)) == ("adapt", "w.pt", "encoders/l")
+    assert (config.encoder.name, config.encoder.feature_size, config.part) == (
+        "swin_unetr",
+        96,
+        "teacher",
+    )
 
 
 def test_a_format_typed_refines_the_files_format_of_the_same_name(command, called, tmp_path):

@@ -30,8 +30,8 @@ def swin_table(size, *, window=7, in_channels=1, depth=2):
 def decoder_table(size):
     """Return {name: shape} of the decoder in VoComni's files."""
     table = {}
-    for level, below, here in ((5, 16, 8), (4, 8, 4), (3, 4, 2), (2, 2, 1), (1, 1, 1)):
-        below, here = below * size, here * size
+    for level, factors in ((5, (16, 8)), (4, (8, 4)), (3, (4, 2)), (2, (2, 1)), (1, (1, 1))):
+        below, here = (size * factor for factor in factors)
         table[f"decoder{level}.transp_conv.conv.weight"] = (below, here, 2, 2, 2)
         table |= _convs(f"decoder{level}.conv_block", 2 * here, here)
     return table
@@ -113,8 +113,7 @@ def nvidia(size=12):
     old = {}
     for name, value in voco(size).items():
         if name.startswith("swinViT.") and "c.0.layer" not in name:
-            name = name.replace("swinViT.", "module.").replace("mlp.linear", "mlp.fc")
-            old[name] = value
+            old[name.replace("swinViT.", "module.").replace("mlp.linear", "mlp.fc")] = value
     return {"state_dict": old}
 
 
