@@ -51,6 +51,7 @@ VIEWS: dict[Strategy, int] = {"gr": 2, "gd-": 3, "gd": 2, "gd_cross": 3}
 class Origin(NamedTuple):
     """Where the image of each row comes from."""
 
+    volumes: int
     volume_N: Tensor
     partition_N: Tensor
     image_N: Tensor
@@ -68,7 +69,11 @@ def origin(partition_VR: Tensor, views: int) -> Origin:
     """
     rows = torch.arange(partition_VR.numel(), device=partition_VR.device)
     return Origin(
-        rows // partition_VR.shape[1], partition_VR.flatten(), rows // views, rows % views
+        len(partition_VR),
+        rows // partition_VR.shape[1],
+        partition_VR.flatten(),
+        rows // views,
+        rows % views,
     )
 
 

@@ -8,6 +8,7 @@ methods for slices do (Pinheiro et al. 2020, arXiv:2011.05499; Xie et al. 2021, 
 Suffixes: P pairs of views, N places of each, D features, A axes of a view (2 or 3).
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -151,8 +152,32 @@ def _hidden(close_PNN: Tensor, shared_P: Tensor) -> Tensor:
 
 
 def collapsed(pairs: int, count: int, negatives: Negatives) -> float:
-    """Return the loss when all features are equal, with every pair sharing a box and none close.
+    """Return :func:`matched_contrast` when all features are equal and no places are too close.
 
-    The logarithm of the number of places that each is compared with, itself among them.
+    It is the logarithm of the number of places that each is compared with, itself among them.
+
+    Args:
+        pairs: How many pairs of views share something.
+        count: Places of each.
+        negatives: As there.
     """
-    return float(torch.tensor(count if negatives == "image" else pairs * count).double().log())
+    compared = count * (pairs if negatives == "batch" else min(pairs, 1))
+    return math.log(max(compared, 1))
+
+
+@torch.no_grad()
+def scores(a_PND: Tensor, b_PND: Tensor) -> dict[str, Tensor]:
+    """Return how alike matched and other places of the same views are, to be followed.
+
+    ``match_accuracy`` is how often the nearest place of the other view is the right one.
+    """
+    cosine_PNN = cosine_logits(a_PND, b_PND, 1.0)
+    alike_PN = cosine_PNN.diagonal(dim1=1, dim2=2)
+    count = cosine_PNN.shape[1]
+    others = (cosine_PNN.sum() - alike_PN.sum()) / (cosine_PNN.numel() - alike_PN.numel())
+    found_PN = cosine_PNN.argmax(2) == torch.arange(count, device=cosine_PNN.device)
+    return {
+        "positive_cosine": alike_PN.mean(),
+        "negative_cosine": others,
+        "match_accuracy": found_PN.float().mean(),
+    }

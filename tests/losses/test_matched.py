@@ -163,3 +163,13 @@ def test_equal_features_cost_the_closed_form(negatives):
     expected = math.log(6 if negatives == "image" else 18)
     assert float(fast) == pytest.approx(expected)
     assert matched.collapsed(3, 6, negatives) == pytest.approx(expected)
+
+
+def test_scores_say_how_alike_places_are_and_how_often_they_are_found():
+    a = torch.eye(4).expand(2, 4, 4)
+    b = a.clone()
+    b[1, [0, 1]] = b[1, [1, 0]]
+    scores = matched.scores(a, b)
+    assert float(scores["match_accuracy"]) == 6 / 8
+    assert float(scores["positive_cosine"]) == 6 / 8
+    assert float(scores["negative_cosine"]) == pytest.approx(2 / 24)
