@@ -1,5 +1,6 @@
 """Published weights into an encoder of ours, never without saying what was loaded and what not."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from medssl.models.foreign import ForeignWeights
 from medssl.models.naming import Match, find_network, same
 
 _SHOWN = 6
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class LoadReport:
     def __str__(self) -> str:
         where = f", under {self.found_at.rstrip('.')}" if self.found_at else ""
         details = {
-            "adapted": [f"{name}: {how}" for name, how in self.adapted.items()],
+            "adapted": _by_change(self.adapted),
             "missing": _grouped(self.missing),
             "mismatched": [f"{name}: {how}" for name, how in self.mismatched.items()],
             "unused": _grouped(self.unused),
@@ -196,7 +198,8 @@ def _too_little(report: LoadReport, min_loaded: float) -> InputError:
     if report.mismatched:
         advice = "the sizes differ: set the encoder's options to those of the file"
     elif report.loaded:
-        advice = f"set min_loaded below {report.share:.2f} if the rest may begin at random"
+        share = math.floor(100 * report.share) / 100
+        advice = f"set min_loaded to {share} if the rest may begin at random"
     else:
         advice = "the file is of another network: choose that encoder"
     return InputError(
@@ -206,9 +209,20 @@ def _too_little(report: LoadReport, min_loaded: float) -> InputError:
     )
 
 
+def _by_change(adapted: dict[str, str]) -> list[str]:
+    """Return one line for all tensors that were changed alike."""
+    groups: dict[str, list[str]] = {}
+    for name, words in adapted.items():
+        groups.setdefault(words, []).append(name)
+    return [
+        f"{words} ({len(names)}): {', '.join(names[:_NAMED])}{', ...' * (len(names) > _NAMED)}"
+        for words, names in groups.items()
+    ]
+
+
 def _grouped(names: Iterable[str]) -> list[str]:
     """Return one line for all names that begin alike."""
-    groups = Counter(name.split(".")[0] for name in names)
+    groups = Counter(".".join(name.split(".")[:2]) for name in names)
     return [f"{group} ({number})" for group, number in groups.items()]
 
 

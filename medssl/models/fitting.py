@@ -123,7 +123,7 @@ def spread(kernel: Tensor, channels: int) -> Tensor:
 def _fitted_window(theirs: Tensor, slot: Slot) -> tuple[Tensor, str] | None:
     """Return a table of another window; the index into it follows from the window alone."""
     if not slot.value.is_floating_point():
-        return slot.value, "its own, it follows from the window"
+        return slot.value, "kept, it follows from the window"
     dims = len(slot.window)
     side = round(len(theirs) ** (1 / dims)) if dims else 0
     if side**dims != len(theirs) or theirs.shape[1:] != slot.value.shape[1:]:

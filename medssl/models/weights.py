@@ -83,7 +83,8 @@ def load_encoder(folder: Path, *, trust_names: bool = False) -> tuple[Encoder, d
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder}: no {name}, so this is not an encoder folder",
-                hint="give the folder of a finished pretraining, or of an exported encoder",
+                hint="give the folder of a finished pretraining, or of an exported encoder; "
+                "`medssl adapt` makes one of published weights",
             )
     try:
         about: dict[str, Any] = read_json(folder / description)

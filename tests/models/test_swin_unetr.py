@@ -5,6 +5,7 @@ import torch
 from monai.networks.nets.swin_unetr import SwinUNETR
 from pydantic import ValidationError
 
+from medssl.errors import ConfigError
 from medssl.models.encoders.swin_unetr import SwinUNETREncoder
 from tests.models.layouts import decoder_table, swin_table
 
@@ -94,7 +95,7 @@ def test_the_embedding_is_the_mean_of_each_blocks_map():
 @pytest.mark.parametrize("grid", [(32, 32, 32), (64, 48, 64)])
 def test_a_grid_it_cannot_read_is_explained(grid):
     encoder = SwinUNETREncoder.Config.tiny().build()
-    with pytest.raises(ValueError, match="multiple of 32"):
+    with pytest.raises(ConfigError, match="multiple of 32"):
         encoder.features(torch.zeros(1, 1, *grid))
 
 

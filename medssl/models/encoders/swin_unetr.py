@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from medssl.errors import ConfigError
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder, pooled
 from medssl.models.swin_blocks import without_padding
@@ -94,13 +95,14 @@ class SwinUNETREncoder(Encoder):
         """Return the six maps that the decoder reads, ``channels[l]`` at ``strides[l]``.
 
         Raises:
-            ValueError: An axis is no multiple of 32, or the coarsest map is a single voxel.
+            ConfigError: An axis is no multiple of 32, or the coarsest map is a single voxel.
         """
         grid = tuple(x_BCIJK.shape[2:])
         if any(n % self.strides[-1] for n in grid) or max(grid) == self.strides[-1]:
-            raise ValueError(
-                f"Swin UNETR was given {grid} voxels: every axis must be a multiple of 32, and one "
-                "of them 64 or more, since its coarsest map is normed over space"
+            raise ConfigError(
+                f"Swin UNETR was given {grid} voxels, but every axis must be a multiple of 32, and "
+                "one of them 64 or more, since its coarsest map is normed over space",
+                hint="choose such a size for crops and patches, 64 or 96 along each axis",
             )
         full = self.encoder1(x_BCIJK)
         at_2, at_4, at_8, at_16, at_32 = self.swinViT(x_BCIJK)
