@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medssl.cli.pretraining import add_commands as add_pretraining
 from medssl.cli.selections import add_commands
 
 app = typer.Typer(
@@ -208,7 +209,7 @@ def adapt(  # noqa: PLR0913, PLR0917  one argument per option
     Request("adapt", config, given, overrides or [], overwrite, dry_run).run()
 
 
-_from_file("pretrain", "Crop store to an encoder, without labels.")
+add_pretraining(app)
 _from_file(
     "finetune", "Encoder and labelled scans to a task model, and its twin trained from scratch."
 )

@@ -36,6 +36,7 @@ from medssl.training.module import PretrainModule
 from medssl.training.montage import FILE as CROPS
 from medssl.training.montage import Montage, MontageConfig
 from medssl.training.optimizer import OptimizerConfig
+from medssl.training.plan_config import PlanConfig
 from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, read_metrics
@@ -90,6 +91,8 @@ class PretrainConfig(Config):
     """When to warn that embeddings became too alike."""
     montage: MontageConfig = MontageConfig()
     """The picture of the first batch's crops."""
+    plan: PlanConfig = PlanConfig()
+    """What `--plan` assumes."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides initial weights, data order and everything drawn."""
     tracking: TrackingConfig = TrackingConfig()

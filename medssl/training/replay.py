@@ -52,7 +52,7 @@ class Replayed:
             "module": f"the output of the module {name}, whose input is finite.",
             "loss": f"the loss, behind the last module: {name}.",
             "gradient": f"the gradient of {name}; everything on the way to the loss is finite.",
-            "nowhere": "nowhere: with these weights all is finite, so they went wrong in the "
+            "nowhere": "nothing: with these weights all is finite, so they went wrong in the "
             f"{self.offence.step - self.weights_step} steps after them. Lower optimizer.lr, set "
             "optimizer.clip_norm, or save more often (rhythm.checkpoint_steps) and try again.",
         }[self.finding.where]
@@ -88,7 +88,7 @@ def first_nonfinite(
             return Finding("batch" if name.startswith("view") else "weights", name)
     dtype = _AUTOCAST.get(config.engine.precision)
     with _watched(method.train()) as watch, torch.autocast("cpu", dtype, enabled=bool(dtype)):
-        seed_batch(offence.seed, offence.batch_index)
+        seed_batch(offence.seed, offence.batch_index, offence.process)
         output = method.loss(batch, progress=offence.progress)
     if watch.first is not None:
         return Finding("module", watch.first)

@@ -1,0 +1,256 @@
+"""``medssl pretrain --plan``: what a pretraining will take, before anything is spent."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medssl.data.store import CropStore
+from medssl.data.views import Batch, FloatArray, Labelled, LabelledPatches, Region, ViewSpec, joined
+from medssl.errors import InputError
+from medssl.methods.base import Method
+from medssl.training.gpus import find_gpu
+from medssl.training.module import PretrainModule
+from medssl.training.pretrain import PretrainConfig
+from medssl.training.step_cost import StepCost, without_computing
+
+_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_GIB = 2**30
+_VOLUME_OVER_REGION = 16
+"""The plan's volumes are so many times as long as the region that views are cut from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one device does and holds, and how long it takes."""
+
+    gpu: str
+    encoder: str
+    method: str
+    encoder_parameters: int
+    parameters: int
+    """Of everything the method holds, slow copies included."""
+    trained_parameters: int
+    devices: int
+    steps: int
+    samples: int
+    """Seen by all devices together."""
+    epochs: float | None
+    """The same in passes over the store; None where there is no store yet."""
+    samples_per_step: int
+    crops_per_step: int
+    """Of one device."""
+    flops_per_step: float
+    """Forward, backward and optimiser, of one device; an addition and a product are two."""
+    bytes_moved_per_step: float
+    seconds_per_step: float
+    hours: float
+    memory_gib: dict[str, float]
+    """By what takes it; ``total`` is their sum."""
+    gpu_memory_gib: float
+    fits: bool
+    disk_gib: dict[str, float]
+    assumed: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Of the first and the last step of a training, of the optimiser, and its state."""
+
+    steps: list[StepCost]
+    optimizer: StepCost
+    state_bytes: int
+
+
+def plan(config: PretrainConfig) -> Plan:
+    """Return what a pretraining will take; nothing is trained, and no file is written.
+
+    The step is the method's own, at its real size, without its arithmetic (see ``step_cost``).
+
+    Raises:
+        ConfigError: The GPU is not known, or the devices cannot share the batch evenly.
+    """
+    config, card = config.in_steps(), find_gpu(config.plan.gpu)
+    accumulate, steps = config.engine.accumulate, config.schedule.steps
+    rows = config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
+    module = _module(config)
+    with torch.random.fork_rng(devices=[]):
+        batch = _batch(module.method, rows, config.method.labelled_patches)
+        costs = _measure(module, batch, config)
+    memory = _memory(module, batch, costs, config)
+    half = config.engine.precision in _HALF
+    rates = (
+        1e12 * config.plan.compute_utilisation * (card.half_tflops if half else card.single_tflops),
+        1e9 * config.plan.bandwidth_utilisation * card.bandwidth_gb_s,
+        1e-6 * config.plan.launch_us,
+    )
+    seconds = accumulate * _mean([step.seconds(*rates) for step in costs.steps])
+    seconds += costs.optimizer.seconds(*rates)
+    samples_per_step = config.loader.volumes_per_batch * accumulate
+    volumes = _volumes(config)
+    return Plan(
+        gpu=card.title,
+        encoder=config.encoder.name,
+        method=config.method.name,
+        encoder_parameters=_count(module.method.encoder),
+        parameters=_count(module.method),
+        trained_parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        devices=config.engine.place.world,
+        steps=steps,
+        samples=steps * samples_per_step,
+        epochs=steps * samples_per_step / volumes if volumes else None,
+        samples_per_step=samples_per_step,
+        crops_per_step=accumulate * sum(len(view) for view in batch.views_BCIJK),
+        flops_per_step=accumulate * _mean([step.flops for step in costs.steps]),
+        bytes_moved_per_step=accumulate * _mean([step.moved_bytes for step in costs.steps])
+        + costs.optimizer.moved_bytes,
+        seconds_per_step=seconds,
+        hours=steps * seconds / 3600,
+        memory_gib=memory,
+        gpu_memory_gib=card.memory_gib,
+        fits=memory["total"] <= card.memory_gib,
+        disk_gib=_disk(module.method, costs, config),
+        assumed=_assumed(config, half),
+    )
+
+
+def _module(config: PretrainConfig) -> PretrainModule:
+    """Return what trains, on one device and not compiled; its weights are never written."""
+    with torch.random.fork_rng(devices=[]), without_computing([]):
+        method: Method = config.method.build(encoder=config.encoder.build())
+    alone = {"devices": 1, "strategy": "auto", "compile": False}
+    return PretrainModule(
+        method,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        engine=config.engine.model_copy(update=alone),
+        seed=config.seed,
+    )
+
+
+def _batch(method: Method, rows: int, labelled: LabelledPatches | None) -> Batch:
+    """Return a batch of noise of the shapes that a training has."""
+    rng = np.random.default_rng(0)
+    sample = joined([_part(method.views, part, rng) for part in range(method.views.parts)])
+    batch = method.views.collate([sample] * rows)
+    return batch._replace(labelled=_labelled(labelled, rows, rng))
+
+
+def _part(views: ViewSpec[Any], part: int, rng: np.random.Generator) -> Any:
+    size = views.region_voxels
+    voxels_IJK: FloatArray = rng.random(size, dtype=np.float32)
+    i, j, k = (_VOLUME_OVER_REGION * n for n in size)
+    middles = [sum(band) / 2 for band in views.band(part)]
+    x, y, z = (round(m * n - s / 2) for m, n, s in zip(middles, (i, j, k), size, strict=True))
+    return views.cut(Region(voxels_IJK, (x, y, z), (i, j, k)), views.draw(rng))
+
+
+def _labelled(
+    wanted: LabelledPatches | None, rows: int, rng: np.random.Generator
+) -> Labelled | None:
+    if wanted is None:
+        return None
+    shape = (rows * wanted.per_sample, *(wanted.patch_voxels,) * 3)
+    image_BIJK = torch.from_numpy(rng.random(shape, dtype=np.float32))
+    return Labelled(image_BIJK[:, None], (image_BIJK * wanted.classes).long())
+
+
+def _measure(module: PretrainModule, batch: Batch, config: PretrainConfig) -> _Costs:
+    batch = module.transfer_batch_to_device(batch, torch.device("cpu"), 0)
+    given = [*module.state_dict().values(), *_tensors(batch)]
+    last = 1 - 1 / config.schedule.steps
+    costs = [_one_step(module, batch, progress, given, config) for progress in (0.0, last)]
+    optimizer = config.optimizer.build(module.method, module.method.encoder)
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    with without_computing([*given, *gradients]) as cost:
+        optimizer.step()
+    state = [x for of in optimizer.state.values() for x in of.values() if isinstance(x, Tensor)]
+    return _Costs(costs, cost, _bytes(state))
+
+
+def _one_step(
+    module: PretrainModule,
+    batch: Batch,
+    progress: float,
+    given: list[Tensor],
+    config: PretrainConfig,
+) -> StepCost:
+    module.zero_grad(set_to_none=True)
+    dtype = _HALF.get(config.engine.precision)
+    with without_computing(given) as cost:
+        module.method.before_step(progress=progress)
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            loss = module.method.loss(batch, progress=progress).total
+        loss.backward()  # type: ignore[no-untyped-call]
+    return cost
+
+
+def _memory(
+    module: PretrainModule, batch: Batch, costs: _Costs, config: PretrainConfig
+) -> dict[str, float]:
+    """Return the GiB of one device, by what takes them."""
+    shares = config.engine.place.world if config.engine.sharded else 1
+    weights = _bytes(module.state_dict().values()) / shares
+    gradients = _bytes(p for p in module.parameters() if p.requires_grad) / shares
+    peak = max(step.peak_bytes for step in costs.steps)
+    parts = {
+        "weights": weights,
+        "gradients": gradients,
+        "optimiser": costs.state_bytes / shares,
+        "activations": max(peak - gradients * shares, 0),
+        "batch": 2 * _bytes(_tensors(batch)),  # the next one is on its way
+        "reserve": config.plan.reserve_gib * _GIB,
+    }
+    in_gib = {name: size / _GIB for name, size in parts.items()}
+    return {**in_gib, "total": sum(in_gib.values())}
+
+
+def _disk(method: Method, costs: _Costs, config: PretrainConfig) -> dict[str, float]:
+    """Return the GiB that the run leaves, and those that one checkpoint takes."""
+    checkpoint = _bytes(method.state_dict().values()) + costs.state_bytes
+    kept = (config.rhythm.keep_checkpoints + 1) * checkpoint  # one more while it is written
+    encoder = _bytes(method.encoder.state_dict().values())
+    decoder = _bytes(method.decoder.state_dict().values()) if method.decoder is not None else 0
+    parts = {"checkpoint": checkpoint, "checkpoints": kept, "encoder": encoder + decoder}
+    return {name: size / _GIB for name, size in parts.items()}
+
+
+def _volumes(config: PretrainConfig) -> int:
+    """Return how many volumes the training draws from; 0 where there is no store yet."""
+    try:
+        return len(CropStore(config.store).keys(config.data.split))
+    except InputError:
+        return 0
+
+
+def _assumed(config: PretrainConfig, half: bool) -> str:
+    numbers = config.plan
+    rate = "half" if half else "single"
+    return (
+        f"{numbers.compute_utilisation:.0%} of the card's published {rate}-precision rate, "
+        f"{numbers.bandwidth_utilisation:.0%} of its memory's, and no operation under "
+        f"{numbers.launch_us:g} microseconds; nothing fused or compiled, and data that never "
+        "keeps it waiting. An estimate: time 50 steps before a long run."
+    )
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [*batch.views_BCIJK, *batch.geometry.values(), *(batch.labelled or ())]
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _mean(values: list[Any]) -> float:
+    return float(sum(values) / len(values))
