@@ -6,13 +6,13 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medssl.config.base import Config
 from medssl.errors import ConfigError
@@ -47,6 +47,12 @@ class EngineConfig(Config):
     """Compile the encoder, stage by stage; needs a C++ compiler on the CPU."""
     requeue: bool = False
     """After a signal to stop, ask Slurm to run the job again (`scontrol requeue`)."""
+
+    @model_validator(mode="after")
+    def _formats_that_can_be_shared(self) -> Self:
+        if self.strategy == "fsdp" and self.precision not in ("32-true", "bf16-mixed"):
+            raise ValueError(f"fsdp works in 32-true and bf16-mixed, not in {self.precision}")
+        return self
 
     @property
     def gpu(self) -> bool:

@@ -41,7 +41,7 @@ class PretrainModule(lightning.LightningModule):
         self._prepare()
 
     def _prepare(self) -> None:
-        if self.engine.channels_last:
+        if self.engine.channels_last and not self.engine.sharded:  # only plain ones can be divided
             keep_channels_last(self.method)
         if self.place.world > 1:
             share_batch_norms(self.method)

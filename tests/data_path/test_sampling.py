@@ -1,6 +1,7 @@
 """Order and randomness as functions of (seed, index)."""
 
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -70,6 +71,21 @@ def test_batches_go_on_from_any_start():
     assert list(rest) == whole[4:]
     assert not hasattr(rest, "__len__")
     assert list(BatchIndices(batch_size=3, total_batches=6, start_batch=9)) == []
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_the_parts_of_all_processes_in_order_are_the_batches_of_one(parts):
+    whole = list(BatchIndices(batch_size=6, total_batches=7, start_batch=2))
+    of_each = [
+        list(BatchIndices(batch_size=6, total_batches=7, start_batch=2, part=part, parts=parts))
+        for part in range(parts)
+    ]
+    assert [list(chain(*together)) for together in zip(*of_each, strict=True)] == whole
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    with pytest.raises(ValueError, match="4 processes cannot share batches of 6"):
+        BatchIndices(batch_size=6, total_batches=1, parts=4)
 
 
 def test_an_order_over_nothing_is_a_bug_and_says_so():

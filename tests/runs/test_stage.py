@@ -82,6 +82,20 @@ def test_what_cannot_change_the_result_does_not_count_as_a_change(tmp_path, chan
     assert run(tmp_path, Example(**change))[0].skipped
 
 
+def test_the_number_of_devices_and_of_loaders_is_no_change_wherever_it_stands(tmp_path):
+    class Engine(Config):
+        devices: int = 1
+        precision: str = "32-true"
+
+    class Training(Example):
+        engine: Engine = Engine()
+
+    run(tmp_path, Training())
+    assert run(tmp_path, Training(engine=Engine(devices=64)))[0].skipped
+    with pytest.raises(FolderError, match=r"engine\.precision: was 32-true, now 16"):
+        run(tmp_path, Training(engine=Engine(precision="16")))
+
+
 def test_another_config_or_input_is_refused_and_named(tmp_path):
     run(tmp_path)
     with pytest.raises(FolderError) as caught:

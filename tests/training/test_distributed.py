@@ -50,11 +50,11 @@ def weights(run):
     return state | load_file(run / "encoder.safetensors")
 
 
-def assert_alike(one, several):
+def assert_alike(one, several, tolerance=1e-6):
     assert weights(one).keys() == weights(several).keys()
     for name, value in weights(one).items():
         difference = (value.double() - weights(several)[name].double()).abs().max()
-        assert difference <= 1e-6, (name, float(difference))
+        assert difference <= tolerance, (name, float(difference))
     rows, same = read_metrics(one / "metrics.jsonl"), read_metrics(several / "metrics.jsonl")
     assert len(rows) == 4  # three steps and one validation
     for row, other in zip(rows, same, strict=True):
