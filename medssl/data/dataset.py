@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from medssl.config.base import Config
+from medssl.data.groups import contrasts_of, usable_keys
 from medssl.data.normalize import IntensityConfig
 from medssl.data.sampling import Stream, VolumeOrder, generator
 from medssl.data.store import CropStore
-from medssl.data.views import WHOLE, Band, Region, Sample, ViewSpec, joined
+from medssl.data.views import WHOLE, Band, Region, Sample, SequenceCrop, ViewSpec, joined
 from medssl.errors import InputError
 
 
@@ -55,11 +56,11 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
             seed: Decides the order of the volumes and everything drawn.
 
         Raises:
-            InputError: The store has no volume in this split.
+            InputError: The store has no volume in this split, or none in a group that serves.
         """
         self.store, self.views, self.config = store, views, config
         self.samples, self.seed = samples, seed
-        self.keys = store.keys(config.split)
+        self.keys = usable_keys(store, views, config.split)
         if not self.keys:
             raise InputError(
                 f"the crop store has no volume in the split {config.split!r}: {store.path}",
@@ -77,6 +78,8 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         """
         position = self.order.volume_of(sample_index)
         views = self.store.views(self.keys[position])
+        if self.views.sequences > 1:  # groups hold the scans themselves
+            return self.keys[position]
         if len(views) == 1:
             return views[0]
         first = int(generator(self.seed, position, Stream.VIEW).integers(len(views)))
@@ -88,7 +91,8 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         return joined([self._part(key, rng, part) for part in range(self.views.parts)])
 
     def _part(self, key: str, rng: np.random.Generator, part: int) -> Sample:
-        entry, region_voxels = self.store.entry(key), self.views.region_voxels
+        chosen = self._chosen(key, rng)
+        entry, region_voxels = self.store.entry(chosen[0]), self.views.region_voxels
         bands, count = self.views.band(part), self.config.candidates
         starts_N3 = draw_region_starts(rng, count, entry.shape, region_voxels, bands)
         if entry.slice_weights is not None and entry.slice_axis is not None:
@@ -97,9 +101,24 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
                 rng, count, entry.slice_weights, region_voxels[axis], bands[axis]
             )
         drawn = self.views.draw(rng)
-        start_IJK, stored_IJK = self._read_body(key, starts_N3)
+        start_IJK, stored_IJK = self._read_body(chosen[0], starts_N3)
         scaled_IJK = self.config.intensity.normalize(stored_IJK, entry)
-        return self.views.cut(Region(scaled_IJK, start_IJK, entry.shape), drawn)
+        sequences = [self._sequence(each, start_IJK) for each in chosen if len(chosen) > 1]
+        region = Region(scaled_IJK, start_IJK, entry.shape, tuple(sequences))
+        return self.views.cut(region, drawn)
+
+    def _chosen(self, key: str, rng: np.random.Generator) -> tuple[str, ...]:
+        """Return the volumes that a sample shows: one, or some of the group it begins."""
+        if self.views.sequences == 1:
+            return (key,)
+        group = self.store.group(key)
+        return tuple(group[n] for n in self.views.choose(contrasts_of(self.store, group), rng))
+
+    def _sequence(self, key: str, start_IJK: tuple[int, int, int]) -> SequenceCrop:
+        entry, scale = self.store.entry(key), self.config.intensity
+        stored_IJK = self.store.read(key, start_IJK, self.views.region_voxels)
+        scaled_IJK = scale.normalize(stored_IJK, entry)
+        return SequenceCrop(scaled_IJK, entry.contrast, scale.limits(entry))
 
     def _read_body(
         self, key: str, starts_N3: NDArray[np.int64]

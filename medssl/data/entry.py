@@ -2,13 +2,21 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medssl.config.base import Config
 from medssl.io.volume import Intensity
+
+CONTRASTS: Final = (
+    *("PD", "R1", "R2s", "MT"),
+    *("T1w", "T1ce", "T2w", "T2s", "PDw", "FLAIR", "STIR", "DIR", "MPRAGE", "MP2RAGE"),
+    *("SWI", "DWI", "ADC", "FA", "ASL", "BOLD", "TOF", "other"),
+)
+"""What a volume may be called. The first four are maps, in the units of hMRI: R1 and R2* in 1/s,
+PD and MT saturation in percent units. Other words would let names of people in."""
 
 Row4 = tuple[float, float, float, float]
 
@@ -50,6 +58,10 @@ class StoreEntry(Config):
     """How much each plane across ``slice_axis`` is worth; none where all are worth the same."""
     view_of: str | None = None
     """The volume that this one is another reconstruction of; none for a scan's first view."""
+    group: str | None = None
+    """Volumes of one group lie on one grid, voxel by voxel; none for a volume alone on its own."""
+    contrast: str | None = None
+    """Which sequence or quantitative map it is, a word of ``CONTRASTS``, where that is known."""
 
     @property
     def line(self) -> str:

@@ -34,6 +34,13 @@ class IntensityConfig(Config):
 
     def normalize(self, crop_IJK: NDArray[Any], entry: StoreEntry) -> NDArray[np.float32]:
         """Return the crop as float32 in [0, 1], by the scale that fits the entry's unit."""
+        return self._scale(entry).normalize(crop_IJK, entry)
+
+    def limits(self, entry: StoreEntry) -> tuple[float, float]:
+        """Return the stored values that become 0 and 1."""
+        return self._scale(entry).limits(entry)
+
+    def _scale(self, entry: StoreEntry) -> Intensity:
         config = self.ct if entry.intensity == "hu" else self.mr
         scale: Intensity = config.build()
-        return scale.normalize(crop_IJK, entry)
+        return scale

@@ -76,6 +76,7 @@ class CropStore:
         self.path = Path(path)
         self._index, self._entries = _read_index(self.path)
         self._views = _views(self._entries.values())
+        self._groups = _groups(self._entries.values())
         self._open: OrderedDict[str, Any] = OrderedDict()
         self._owner = os.getpid()
 
@@ -99,6 +100,17 @@ class CropStore:
     def views(self, volume_key: str) -> tuple[str, ...]:
         """Return the key of a scan's own volume, and of its other reconstructions in the store."""
         return self._views[volume_key]
+
+    def groups(self, split: str | None = None) -> tuple[tuple[str, ...], ...]:
+        """Return the keys of volumes that lie on one grid, group by group, in a fixed order."""
+        return tuple(
+            keys for keys in self._groups.values() if split in (None, self._entries[keys[0]].split)
+        )
+
+    def group(self, volume_key: str) -> tuple[str, ...]:
+        """Return the keys of all volumes on the grid of this one, itself included."""
+        group = self._entries[volume_key].group
+        return (volume_key,) if group is None else self._groups[group]
 
     def entry(self, volume_key: str) -> StoreEntry:
         """Return what is known about one volume."""
@@ -183,6 +195,15 @@ def _views(entries: Iterable[StoreEntry]) -> dict[str, tuple[str, ...]]:
         if entry.view_of:  # where the first view could not be prepared, another takes its place
             found.setdefault(entry.view_of, []).append(entry.volume_key)
     return {keys[0]: tuple(keys) for keys in found.values()}
+
+
+def _groups(entries: Iterable[StoreEntry]) -> dict[str, tuple[str, ...]]:
+    """Return the keys of each group in the order of the entries."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.group is not None:
+            found.setdefault(entry.group, []).append(entry.volume_key)
+    return {group: tuple(keys) for group, keys in found.items()}
 
 
 def _overlap(

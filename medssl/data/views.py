@@ -36,6 +36,17 @@ Band = tuple[float, float]
 WHOLE: tuple[Band, Band, Band] = ((0.0, 1.0),) * 3
 
 
+class SequenceCrop(NamedTuple):
+    """A region as one volume of its group shows it."""
+
+    voxels_IJK: FloatArray
+    """Values in [0, 1]."""
+    contrast: str | None
+    """Which sequence or quantitative map it is, where that is known."""
+    limits: tuple[float, float]
+    """The stored values that 0 and 1 stand for."""
+
+
 class Region(NamedTuple):
     """The box of a volume that a sample is cut from, and where in the volume it lies."""
 
@@ -45,6 +56,8 @@ class Region(NamedTuple):
     """Its first voxel in the volume; negative where it begins with padding."""
     volume_shape: tuple[int, int, int]
     """Voxels of the volume along I, J, K."""
+    sequences: tuple[SequenceCrop, ...] = ()
+    """For a spec that asks for several: the same box of the volumes that it chose."""
 
 
 class Sample(NamedTuple):
@@ -119,6 +132,22 @@ class ViewSpec(Config, Generic[Draw]):
         region lies as near as it can.
         """
         return WHOLE
+
+    @property
+    def sequences(self) -> int:
+        """Fewest volumes of one group that a sample needs; 1 where any volume will do."""
+        return 1
+
+    def choose(self, contrasts: Sequence[str | None], rng: np.random.Generator) -> tuple[int, ...]:
+        """Return which volumes of a group are read for a sample, drawn where there is a choice.
+
+        Asked only of a spec that needs several. None of them where the group cannot serve.
+
+        Args:
+            contrasts: What each volume of the group is, where that is known.
+            rng: The sample's generator.
+        """
+        return ()
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Draw:
