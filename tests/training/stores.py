@@ -8,7 +8,9 @@ from scipy.ndimage import gaussian_filter
 from medssl.data.store_writer import write_index, write_stored_volume
 
 
-def write_store(path: Path, *, train: int = 6, val: int = 2, size: int = 24) -> Path:
+def write_store(
+    path: Path, *, train: int = 6, val: int = 2, size: int = 24, per_group: int = 1
+) -> Path:
     rng = np.random.default_rng(0)
     entries = []
     for n in range(train + val):
@@ -29,6 +31,7 @@ def write_store(path: Path, *, train: int = 6, val: int = 2, size: int = 24) -> 
                 foreground_above=50.0,
                 p005=0.0,
                 p995=1000.0,
+                group=f"g{n // per_group}" if per_group > 1 else None,
             )
         )
     write_index(path, entries, (3.0, 3.0, 3.0))

@@ -14,20 +14,24 @@ from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.launch import joined
 from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.recorder import read_metrics
+from tests.finetuned import write_dataset
 from tests.training.processes import together
 from tests.training.stores import write_store
 
-METHODS = [m for m in available("medssl.methods") if m != "voco_omni"]
+METHODS = available("medssl.methods")
 UNDRAWN = {"swin_pretext": ["method.views.patches.most=0"]}
 """Options without what is drawn for the part of a batch that one process holds."""
 
 
 def config_of(method, store, out, **changes):
-    tiny = find("medssl.methods", method).Config.tiny().model_dump(mode="json")
+    tiny = find("medssl.methods", method).Config.tiny()
+    labelled = {"dataset": str(Path(store).parent / "balls" / "dataset.json")}
+    grouped = tiny.views.sequences > 1
     tree = {
-        "store": str(store),
+        "store": str(Path(store).with_name("grouped") if grouped else store),
         "out": str(out),
-        "method": tiny,
+        "method": tiny.model_dump(mode="json"),
+        "labelled": labelled if tiny.labelled_patches else None,
         "encoder": SegResNetEncoder.Config.tiny().model_dump(mode="json"),
         "optimizer": {"name": "sgd", "lr": 0.01, "weight_decay": 0.01, "clip_norm": 1.0},
         "schedule": {"samples": 12, "warmup_samples": 4},
@@ -66,7 +70,11 @@ def assert_alike(one, several, tolerance=1e-6):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("store") / "store", val=4)
+    """A crop store, one of several volumes on each grid, and labelled volumes beside them."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "balls", cases=4)
+    write_store(folder / "grouped", train=12, val=12, per_group=3)
+    return write_store(folder / "store", val=4)
 
 
 @pytest.fixture(scope="module")
