@@ -175,6 +175,7 @@ def metadata(about: ModelDescription, card: CardConfig, bundle_version: str) -> 
         "required_packages_version": {
             "nibabel": _version("nibabel"),
             "pytorch-ignite": _version("pytorch-ignite", otherwise="0.5.0"),
+            **({"einops": _version("einops")} if _needs_einops(about) else {}),
         },
         "name": about.title,
         "task": about.title,
@@ -190,6 +191,10 @@ def metadata(about: ModelDescription, card: CardConfig, bundle_version: str) -> 
         "intended_use": card.intended_use,
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
     }
+
+
+def _needs_einops(about: ModelDescription) -> bool:
+    return about.network_def.get("_target_") == "SwinUNETR"
 
 
 def _description(about: ModelDescription) -> str:
