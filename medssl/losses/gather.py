@@ -6,6 +6,7 @@ rows alone, ``world`` times too large, which is what the averaging of gradients 
 takes back: what reaches the weights is the gradient of one process with the whole batch.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,6 +26,21 @@ def gather_rows(x: Tensor) -> Tensor:
         return x
     gathered: Tensor = _GatherRows.apply(x)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def draw_rows(draw: Callable[[int], Tensor], rows: int) -> Tensor:
+    """Return this process's part of what one process alone would draw for the whole batch.
+
+    Args:
+        draw: Makes as many rows as it is told, on the device of the training; what the first
+            process draws holds for all.
+        rows: How many this process needs, as many as every other.
+    """
+    if world_size() == 1:
+        return draw(rows)
+    drawn = draw(rows * world_size()).contiguous()
+    dist.broadcast(drawn, 0)
+    return drawn[dist.get_rank() * rows :][:rows]
 
 
 class _GatherRows(torch.autograd.Function):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medssl.losses.gather import draw_rows
 from medssl.losses.ntxent import NEVER, cosine_logits, mean_over
 
 Negatives = Literal["image", "batch"]
@@ -71,8 +72,10 @@ def even_points(like_P3: Tensor, count: int) -> Tensor:
         torch.arange(1, 4).to(like_P3),
         torch.arange(count).to(like_P3)[:, None],
     )
-    begin_P13 = torch.rand_like(like_P3)[:, None]
-    return (begin_P13 + numbers_N1 * torch.pow(GOLDEN, -powers_3)).remainder(1)
+    begin_P3 = draw_rows(
+        lambda pairs: torch.rand(pairs, 3, device=like_P3.device).to(like_P3), len(like_P3)
+    )
+    return (begin_P3[:, None] + numbers_N1 * torch.pow(GOLDEN, -powers_3)).remainder(1)
 
 
 def box(affine_P34: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
