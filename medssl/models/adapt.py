@@ -104,12 +104,13 @@ def load_weights(
     if report.share < min_loaded:
         raise _too_little(report, min_loaded)
     _set(encoder, found)
-    decoder, words, used = None, "not looked for", found
+    decoder, words = None, "not looked for"
+    used = {item.source for item in found.values()}
     if with_decoder:
-        decoder, words, inside = _decoder(encoder, weights, part)
-        used = {**found, **{f"decoder.{name}": item for name, item in inside.items()}}
-    unused = _unused(weights, used.values())
-    return replace(report, decoder=words, unused=unused), decoder
+        left = {name: value for name, value in weights.tensors.items() if name not in used}
+        decoder, words, inside = _decoder(encoder, ForeignWeights(weights.source, left), part)
+        used |= {item.source for item in inside.values()}
+    return replace(report, decoder=words, unused=_unused(weights, used)), decoder
 
 
 @dataclass(frozen=True)
@@ -180,18 +181,24 @@ def _decoder(
     return decoder, f"taken whole, {every} tensors", found
 
 
-def _unused(weights: ForeignWeights, used: Iterable[_Found]) -> tuple[str, ...]:
+def _unused(weights: ForeignWeights, used: set[str]) -> tuple[str, ...]:
     """Return the names in the file that nothing was taken from, but for second names."""
-    names = {item.source for item in used}
-    taken = {name: weights.tensors[name] for name in names}
     by_shape: dict[torch.Size, list[Tensor]] = {}
-    for value in taken.values():
+    for name in used:
+        value = weights.tensors[name]
         by_shape.setdefault(value.shape, []).append(value)
     return tuple(
         name
         for name, value in weights.tensors.items()
-        if name not in names and not any(same(value, t) for t in by_shape.get(value.shape, []))
+        if name not in used and not _second_name(value, by_shape.get(value.shape, []))
     )
+
+
+def _second_name(value: Tensor, taken: list[Tensor]) -> bool:
+    """Return whether ``value`` is one of ``taken``; biases that are all 0 are alike by chance."""
+    if any(value.data_ptr() == other.data_ptr() for other in taken):
+        return True
+    return bool((value != value.flatten()[:1]).any()) and any(same(value, t) for t in taken)
 
 
 def _too_little(report: LoadReport, min_loaded: float) -> InputError:

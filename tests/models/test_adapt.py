@@ -184,6 +184,16 @@ def test_our_own_folder_is_read_with_its_decoder(tmp_path):
     assert not report.unused
 
 
+def test_the_encoders_own_tensors_are_not_taken_for_a_decoders(tmp_path):
+    source = unet(depths=(1, 1, 1), channels=(4, 4, 4), decoder_convs=1)
+    report, decoder = load(
+        saved(tmp_path, {"state_dict": source.state_dict()}),
+        unet(depths=(1, 1, 1), channels=(4, 4, 4), decoder_convs=1),
+    )
+    assert decoder is None
+    assert report.decoder == "none in the file"
+
+
 WRAPPED = {
     "state_dict": lambda state: {"state_dict": state, "epoch": 3},
     "network_weights": lambda state: {"network_weights": state},
