@@ -144,9 +144,10 @@ class Placement(nn.Module):
             ema_update(self.teacher_encoder, encoder, self.config.momentum)
 
     def constant_loss(self, batch: Batch) -> dict[str, float]:
-        """Return what the best single number for every overlap reaches."""
+        """Return what the best single number for every overlap reaches; a bound of 0 is none."""
         labels_BNK = batch.geometry["position_labels_BNK"]
-        return losses.best_constant(self.config.variant, labels_BNK, self.config.terms)
+        bounds = losses.best_constant(self.config.variant, labels_BNK, self.config.terms)
+        return {part: bound for part, bound in bounds.items() if bound > 0}
 
     @torch.no_grad()
     def _teacher_embedding(self, batch: Batch, embedding_ND: Tensor) -> Tensor:

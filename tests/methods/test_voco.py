@@ -272,3 +272,9 @@ def test_two_processes_compute_the_loss_and_gradient_of_one_with_the_whole_batch
         for variant in VARIANTS:
             expected = loss_and_gradients(variant)
             torch.testing.assert_close(found[variant], expected, atol=1e-8, rtol=1e-6)
+
+
+def test_where_all_crops_overlap_the_negative_part_has_no_bound():
+    method, batch = build(variant="released"), a_batch()
+    batch.geometry["position_labels_BNK"] = torch.full((2, 3, 4), 0.25)
+    assert set(method.constant_loss(batch)) == {"positive"}
