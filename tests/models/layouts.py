@@ -145,7 +145,7 @@ def nnunet(channels=(4, 6, 8), classes=21, *, dims=3, residual=False):
         before = after
     state |= {f"decoder.{name}": value for name, value in state.items()}
     for level, (below, here) in enumerate(zip(channels[:0:-1], channels[-2::-1], strict=True)):
-        for n, width in enumerate((2 * here, here)):
+        for n, width in enumerate((2 * here,) if residual else (2 * here, here)):
             _named(state, f"decoder.stages.{level}.convs.{n}", _nn_conv(width, here, dims))
         state[f"decoder.transpconvs.{level}.weight"] = torch.randn(below, here, *[2] * dims)
         state[f"decoder.transpconvs.{level}.bias"] = torch.randn(here)

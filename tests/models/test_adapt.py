@@ -128,7 +128,7 @@ def test_nvidias_layout_is_the_one_that_monai_reads(tmp_path):
 def test_nnunets_aliases_are_one_tensor(tmp_path, residual):
     held = {"network_weights": layouts.nnunet(residual=residual), "init_args": {"folds": [0]}}
     depths = (1, 1, 1) if residual else (2, 2, 2)
-    encoder = unet(residual=residual, depths=depths)
+    encoder = unet(residual=residual, depths=depths, decoder_convs=1 if residual else 2)
     report, decoder = load(saved(tmp_path, held), encoder)
     assert report.share == 1
     assert report.found_at == "network_weights.encoder."
