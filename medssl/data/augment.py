@@ -57,6 +57,32 @@ def draw_change(config: AugmentConfig, rng: np.random.Generator, *, square: bool
     )
 
 
+def undo_change(change: CropChange, size: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Return the affine ``(4, 4)`` from voxel indices of a changed crop to those before.
+
+    It undoes the turns, then the flips, of :func:`apply_change`.
+
+    Args:
+        change: What was drawn.
+        size: Voxels of the crop before the change.
+    """
+    length = np.asarray(size, np.float64)
+    affine_44 = np.eye(4)
+    for _ in range(change.quarter_turns % 4):
+        # rot90 from I to J: out[i, j] = in[j, n - 1 - i]
+        turn_44 = np.eye(4)
+        turn_44[:2, :2] = ((0, 1), (-1, 0))
+        turn_44[1, 3] = length[1] - 1
+        length = length[[1, 0, 2]]
+        affine_44 = turn_44 @ affine_44
+    for axis, flipped in enumerate(change.flips):
+        if flipped:
+            flip_44 = np.eye(4)
+            flip_44[axis, axis], flip_44[axis, 3] = -1, size[axis] - 1
+            affine_44 = flip_44 @ affine_44
+    return affine_44
+
+
 def apply_change(crop_IJK: NDArray[np.float32], change: CropChange) -> NDArray[np.float32]:
     """Return the changed crop: flips, then turns, then the shift. The input is left alone.
 

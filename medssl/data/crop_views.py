@@ -16,7 +16,13 @@ from medssl.data.appearance import (
     apply_appearance,
     draw_appearance,
 )
-from medssl.data.augment import AugmentConfig, CropChange, apply_change, draw_change
+from medssl.data.augment import (
+    AugmentConfig,
+    CropChange,
+    apply_change,
+    draw_change,
+    undo_change,
+)
 from medssl.data.views import Batch, FloatArray, Region, Sample, ViewSpec
 
 Positive = Annotated[int, Field(gt=0)]
@@ -195,22 +201,7 @@ def region_from_view(view: ViewDraw, size: Size3) -> NDArray[np.float64]:
     It undoes, from last to first, the turns, the flips, the zoom and the cut of
     :func:`cut_view`.
     """
-    length = np.asarray(size, np.float64)
-    affine_44 = np.eye(4)
-    for _ in range(
-        view.change.quarter_turns % 4
-    ):  # rot90 from I to J: out[i, j] = in[j, n - 1 - i]
-        turn_44 = np.eye(4)
-        turn_44[:2, :2] = ((0, 1), (-1, 0))
-        turn_44[1, 3] = length[1] - 1
-        length = length[[1, 0, 2]]
-        affine_44 = turn_44 @ affine_44
-    for axis, flipped in enumerate(view.change.flips):
-        if flipped:
-            flip_44 = np.eye(4)
-            flip_44[axis, axis], flip_44[axis, 3] = -1, size[axis] - 1
-            affine_44 = flip_44 @ affine_44
     scale = np.asarray(view.size_IJK) / np.asarray(size)
     cut_44 = np.diag([*scale, 1.0])
     cut_44[:3, 3] = np.asarray(view.start_IJK) + (scale - 1) / 2
-    return np.asarray((cut_44 @ affine_44)[:3])
+    return np.asarray((cut_44 @ undo_change(view.change, size))[:3])

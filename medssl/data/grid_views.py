@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch.nn import functional as F
 
-from medssl.data.augment import AugmentConfig, CropChange, apply_change, draw_change
+from medssl.data.augment import (
+    AugmentConfig,
+    CropChange,
+    apply_change,
+    draw_change,
+    undo_change,
+)
 from medssl.data.crops import base_grid_starts, position_labels, random_crop_starts
 from medssl.data.views import Batch, FloatArray, Region, Sample, ViewSpec
 
@@ -35,7 +41,9 @@ class GridViews(ViewSpec[GridDraw]):
 
     ``Batch.views_BCIJK`` is ``[random (B*N, 1, c, c, c), base (B*K, 1, c, c, c)]``, and
     ``Batch.geometry["position_labels_BNK"]`` (float32) says how much of each random crop lies in
-    each base crop of its own volume.
+    each base crop of its own volume. ``region_from_view_0_BN34`` and ``region_from_view_1_BN34``
+    are the affines from voxel indices of the random and of the base crops to those of the region,
+    as ``augment_region`` leaves it (float32).
     """
 
     grid: tuple[Positive, Positive, Positive] = (3, 3, 1)
@@ -99,7 +107,12 @@ class GridViews(ViewSpec[GridDraw]):
             self._crops(region_IJK, draw.starts_N3, draw.random_changes),
             self._crops(region_IJK, base_starts_K3, draw.base_changes),
         ]
-        return Sample(views_BCIJK, {"position_labels_BNK": labels_NK.astype(np.float32)})
+        geometry = {
+            "position_labels_BNK": labels_NK.astype(np.float32),
+            "region_from_view_0_BN34": self._affines(draw.starts_N3, draw.random_changes),
+            "region_from_view_1_BN34": self._affines(base_starts_K3, draw.base_changes),
+        }
+        return Sample(views_BCIJK, geometry)
 
     def unchanged(self) -> Self:
         """Return the spec that cuts the same views without augmentation."""
@@ -127,6 +140,17 @@ class GridViews(ViewSpec[GridDraw]):
             )
             crops_NCIJK[n, 0] = apply_change(self._resized(region_IJK[box]), change)
         return crops_NCIJK
+
+    def _affines(self, starts_N3: NDArray[np.int64], changes: tuple[CropChange, ...]) -> FloatArray:
+        """Return the affines from voxels of crops to voxels of the region, ``(N, 3, 4)``."""
+        steps_3 = [
+            (cut - 1) / (shown - 1) if shown > 1 else 1.0
+            for cut, shown in zip(self.crop_size, self.view_size, strict=True)
+        ]
+        cut_44 = np.diag([*steps_3, 1.0])
+        affines_N44 = np.stack([cut_44 @ undo_change(c, self.view_size) for c in changes])
+        affines_N44[:, :3, 3] += starts_N3
+        return affines_N44[:, :3].astype(np.float32)
 
     def _resized(self, crop_IJK: FloatArray) -> FloatArray:
         """Return the crop at the network's size: linear, first and last voxels stay where they are.

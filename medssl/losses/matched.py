@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medssl.losses.gather import draw_rows
 from medssl.losses.ntxent import NEVER, cosine_logits, mean_over
 
 Negatives = Literal["image", "batch"]
@@ -43,7 +42,8 @@ def shared_places(
 
     They are points of an additive sequence in three dimensions (Roberts 2018, "The unreasonable
     effectiveness of quasirandom sequences"): no two lie close together, as independent draws do.
-    Torch's generator draws where each pair's sequence begins.
+    How the views lie decides where the sequence begins, so the same crops have the same places in
+    every process and in every validation.
 
     Args:
         first_P34: Affine from voxels of the first view of each pair to voxels of its region;
@@ -57,7 +57,8 @@ def shared_places(
         other_low_P3, other_high_P3 = box(second_P34, shape)
         low_P3, high_P3 = low_P3.maximum(other_low_P3), high_P3.minimum(other_high_P3)
         size_P13 = (high_P3 - low_P3)[:, None]
-        region_PN3 = low_P3[:, None] + even_points(low_P3, count) * size_P13
+        begin_P3 = _begin(torch.cat([first_P34, second_P34], dim=1).flatten(1))
+        region_PN3 = low_P3[:, None] + even_points(begin_P3, count) * size_P13
         return Places(
             region_PN3,
             view_voxels(first_P34, region_PN3),
@@ -66,16 +67,17 @@ def shared_places(
         )
 
 
-def even_points(like_P3: Tensor, count: int) -> Tensor:
-    """Return points that cover the unit cube evenly, ``(P, count, 3)``, begun at random."""
-    powers_3, numbers_N1 = (
-        torch.arange(1, 4).to(like_P3),
-        torch.arange(count).to(like_P3)[:, None],
-    )
-    begin_P3 = draw_rows(
-        lambda pairs: torch.rand(pairs, 3, device=like_P3.device).to(like_P3), len(like_P3)
-    )
+def even_points(begin_P3: Tensor, count: int) -> Tensor:
+    """Return points that cover the unit cube evenly from a first one on, ``(P, count, 3)``."""
+    powers_3 = torch.arange(1, 4).to(begin_P3)
+    numbers_N1 = torch.arange(count).to(begin_P3)[:, None]
     return (begin_P3[:, None] + numbers_N1 * torch.pow(GOLDEN, -powers_3)).remainder(1)
+
+
+def _begin(numbers_PX: Tensor) -> Tensor:
+    """Return a point of the unit cube that differs where any of the numbers does."""
+    roots_X3 = torch.arange(1, 3 * numbers_PX.shape[1] + 1).to(numbers_PX).sqrt().view(-1, 3)
+    return (numbers_PX @ roots_X3).remainder(1)
 
 
 def box(affine_P34: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:

@@ -50,8 +50,8 @@ def test_augmentation_changes_pixels_and_no_label(region):
     still = views(augment=STILL)
     b = still.cut(whole(region), still.draw(np.random.default_rng(3)))
     assert not np.allclose(a.views_BCIJK[0], b.views_BCIJK[0])
-    for name, value in a.geometry.items():
-        assert (value == b.geometry[name]).all()
+    labels, unchanged = (x.geometry["position_labels_BNK"] for x in (a, b))
+    assert (labels == unchanged).all()
 
 
 def test_every_crop_is_changed_on_its_own():
@@ -145,3 +145,21 @@ def test_unchanged_views_have_no_augmentation_left(region):
         quiet.cut(whole(region), drawn).views_BCIJK, still.views_BCIJK, strict=True
     ):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("resize_to", [None, 9, 4])
+def test_every_voxel_of_a_crop_is_traced_to_where_it_was_cut(resize_to):
+    turned = AugmentConfig(flip_probability=0.5, rotate_probability=0.7, shift_probability=0)
+    spec = GridViews(grid=(2, 2, 1), crop_voxels=6, resize_to=resize_to, augment=turned)
+    drawn = spec.draw(np.random.default_rng(0))
+    samples = [
+        spec.cut(whole(index_IJK), drawn)
+        for index_IJK in np.indices(spec.region_voxels, dtype=np.float32)
+    ]
+    for kind in range(2):
+        seen_N3IJK = np.concatenate([s.views_BCIJK[kind] for s in samples], axis=1)
+        affines_N34 = samples[0].geometry[f"region_from_view_{kind}_BN34"]
+        index_3X = np.indices(seen_N3IJK.shape[2:]).reshape(3, -1)
+        for seen_3IJK, affine_34 in zip(seen_N3IJK, affines_N34, strict=True):
+            expected_3X = affine_34[:, :3] @ index_3X + affine_34[:, 3:]
+            np.testing.assert_allclose(seen_3IJK.reshape(3, -1), expected_3X, atol=1e-4)

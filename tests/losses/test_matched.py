@@ -74,6 +74,13 @@ def test_places_are_spread_over_all_that_is_shared_and_over_nothing_else():
     assert nearest > 3 * torch.cdist(drawn, drawn).fill_diagonal_(9).min()
 
 
+def test_the_same_views_have_the_same_places_and_others_have_others():
+    _, _, a, b, shape = two_views(spread=1.5)
+    places = matched.shared_places(a, b, shape, 5).region_PN3
+    torch.testing.assert_close(matched.shared_places(a[1:], b[1:], shape, 5)[0], places[1:])
+    assert (places[0] - places[1]).abs().max() > 0.1
+
+
 def test_views_that_share_nothing_are_known():
     affine = torch.eye(3, 4)[None].repeat(2, 1, 1)
     other = affine.clone()
