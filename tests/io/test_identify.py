@@ -24,7 +24,14 @@ def test_content_counts_and_names_do_not(name, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"text", bytes(600), gzip.compress(b"text", mtime=0), b"\x1f\x8b broken", b"\xff\xd8\xff"],
+    [
+        b"",
+        b"text",
+        bytes(600),
+        gzip.compress(b"text", mtime=0),
+        b"\x1f\x8b broken",
+        b"\xff\xd8\xff",
+    ],
 )
 def test_anything_else_is_skipped_unless_it_claims_to_be_nifti(content, tmp_path):
     (tmp_path / "x.bin").write_bytes(content)
