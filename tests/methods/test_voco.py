@@ -276,5 +276,5 @@ def test_two_processes_compute_the_loss_and_gradient_of_one_with_the_whole_batch
 
 def test_where_all_crops_overlap_the_negative_part_has_no_bound():
     method, batch = build(variant="released"), a_batch()
-    batch.geometry["position_labels_BNK"] = torch.full((2, 3, 4), 0.25)
+    batch.geometry["position_labels_BNK"] = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(2, 3, 4)
     assert set(method.constant_loss(batch)) == {"positive"}
