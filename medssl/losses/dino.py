@@ -63,7 +63,8 @@ def across_views(teacher_BGP: Tensor, student_BVP: Tensor, temperature: float) -
         temperature: The student's.
     """
     log_BVP = F.log_softmax(student_BVP / temperature, dim=-1)
-    cost_BGV = -(teacher_BGP.detach() @ log_BVP.mT)
+    with torch.autocast(log_BVP.device.type, enabled=False):  # a sum over many prototypes
+        cost_BGV = -(teacher_BGP.detach().to(log_BVP.dtype) @ log_BVP.mT)
     views, others = cost_BGV.shape[1:]
     different_GV = ~torch.eye(views, others, dtype=torch.bool, device=cost_BGV.device)
     return cost_BGV[:, different_GV].mean(1)

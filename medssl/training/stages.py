@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from medssl.models.encoders.base import Encoder
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_VERSIONS = 8
+"""Of one compiled stage, at most; torch's own limit holds for all stages of a class together."""
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -57,8 +59,12 @@ def compile_stages(module: nn.Module) -> None:
 
     Stages alike share what was compiled, and code between them stays as it is.
     """
-    for stage in _stages(module):
+    stages = list(_stages(module))
+    for stage in stages:
         stage.compile()
+    # Stages of one class share their versions: each for training, evaluation and other crops.
+    most = _VERSIONS * len(stages)
+    torch._dynamo.config.cache_size_limit = max(most, torch._dynamo.config.cache_size_limit)
 
 
 def shard(method: nn.Module, mesh: DeviceMesh, *, calls: tuple[str, ...]) -> None:
