@@ -59,6 +59,18 @@ def test_gradients_reach_the_encoder(method, batch):
         assert weight.grad.isfinite().all(), name
 
 
+def test_mixed_precision_leaves_the_loss_in_float32(method, batch):
+    def loss():
+        torch.manual_seed(0)
+        return method.loss(batch, progress=0.0)
+
+    whole = float(loss().total.detach())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss()
+    assert all(value.dtype == torch.float32 for value in (mixed.total, *mixed.parts.values()))
+    assert float(mixed.total.detach()) == pytest.approx(whole, rel=0.1)
+
+
 def test_a_dozen_steps_lower_the_loss(method, batch):
     torch.manual_seed(0)
     optimizer = torch.optim.AdamW((p for p in method.parameters() if p.requires_grad), lr=3e-4)
