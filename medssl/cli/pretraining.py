@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from medssl.training.plan import Plan
 
 
+_ADVICE = (
+    "  Lower loader.volumes_per_batch (and raise engine.accumulate), or set "
+    "engine.precision=bf16-mixed or engine.checkpoint_activations=true."
+)
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
     app.command()(pretrain)
@@ -113,6 +119,7 @@ def plan_in_words(found: "Plan") -> list[str]:
         f"Memory on {found.gpu}: {verdict}",
         *_rows({name: f"{size:.2f} GiB" for name, size in found.memory_gib.items()}),
         *_rows({"of": f"{found.gpu_memory_gib:.0f} GiB"}),
+        *([] if found.fits else [_ADVICE]),
         "Disk",
         *_rows({name: f"{size:.3f} GiB" for name, size in found.disk_gib.items()}),
         "Training",

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from medssl.data.store import CropStore
-from medssl.data.views import Batch, FloatArray, Labelled, LabelledPatches, Region, ViewSpec, joined
+from medssl.data.views import (
+    Batch,
+    FloatArray,
+    Labelled,
+    LabelledPatches,
+    Region,
+    Sample,
+    SequenceCrop,
+    ViewSpec,
+    joined,
+)
 from medssl.errors import InputError
 from medssl.methods.base import Method
 from medssl.training.gpus import find_gpu
@@ -18,6 +28,8 @@ from medssl.training.step_cost import StepCost, without_computing
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _GIB = 2**30
+_GROUPS: tuple[tuple[str | None, ...], ...] = (("PD", "R1", "R2s"), ("T1", "T2"), (None, None))
+"""What volumes of one group may be: maps, or sequences."""
 _VOLUME_OVER_REGION = 16
 """The plan's volumes are so many times as long as the region that views are cut from."""
 
@@ -122,16 +134,16 @@ def plan(config: PretrainConfig) -> Plan:
 
 def _module(config: PretrainConfig) -> PretrainModule:
     """Return what trains, on one device and not compiled; its weights are never written."""
+    alone = {"devices": 1, "strategy": "auto", "compile": False}
     with torch.random.fork_rng(devices=[]), without_computing([]):
         method: Method = config.method.build(encoder=config.encoder.build())
-    alone = {"devices": 1, "strategy": "auto", "compile": False}
-    return PretrainModule(
-        method,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        engine=config.engine.model_copy(update=alone),
-        seed=config.seed,
-    )
+        return PretrainModule(
+            method,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            engine=config.engine.model_copy(update=alone),
+            seed=config.seed,
+        )
 
 
 def _batch(method: Method, rows: int, labelled: LabelledPatches | None) -> Batch:
@@ -142,13 +154,27 @@ def _batch(method: Method, rows: int, labelled: LabelledPatches | None) -> Batch
     return batch._replace(labelled=_labelled(labelled, rows, rng))
 
 
-def _part(views: ViewSpec[Any], part: int, rng: np.random.Generator) -> Any:
+def _part(views: ViewSpec[Any], part: int, rng: np.random.Generator) -> Sample:
     size = views.region_voxels
     voxels_IJK: FloatArray = rng.random(size, dtype=np.float32)
-    i, j, k = (_VOLUME_OVER_REGION * n for n in size)
+    shape = (x, y, z) = tuple(_VOLUME_OVER_REGION * n for n in size)
     middles = [sum(band) / 2 for band in views.band(part)]
-    x, y, z = (round(m * n - s / 2) for m, n, s in zip(middles, (i, j, k), size, strict=True))
-    return views.cut(Region(voxels_IJK, (x, y, z), (i, j, k)), views.draw(rng))
+    i, j, k = (round(m * n - s / 2) for m, n, s in zip(middles, shape, size, strict=True))
+    region = Region(voxels_IJK, (i, j, k), (x, y, z), _sequences(views, voxels_IJK, rng))
+    return views.cut(region, views.draw(rng))
+
+
+def _sequences(
+    views: ViewSpec[Any], voxels_IJK: FloatArray, rng: np.random.Generator
+) -> tuple[SequenceCrop, ...]:
+    """Return, for a spec that needs several volumes of a group, those of a group that serves."""
+    if views.sequences == 1:
+        return ()
+    for group in _GROUPS:
+        chosen = views.choose(group, rng)
+        if chosen:
+            return tuple(SequenceCrop(voxels_IJK, group[n], (0.0, 1.0)) for n in chosen)
+    return ()
 
 
 def _labelled(

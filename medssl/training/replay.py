@@ -18,6 +18,7 @@ from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.engine import seed_batch
 from medssl.training.offending import Offence, load_offence
 from medssl.training.pretrain import PretrainConfig
+from medssl.training.start import build_method
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -162,7 +163,7 @@ def _finite(tensor: Tensor) -> bool:
 def _last_weights(config: PretrainConfig, run: Path) -> tuple[Method, int]:
     """Return the method as the last checkpoint has it, or as it was before the first step."""
     torch.manual_seed(config.seed)
-    method: Method = config.method.build(encoder=config.encoder.build())
+    method = build_method(config.method, config.encoder, config.start_from)
     resume = latest(run / FOLDER)
     if resume.path is not None:
         saved = torch.load(resume.path, map_location="cpu", weights_only=True)["state_dict"]

@@ -99,7 +99,9 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         inputs = _tensors((args, kwargs))
         formula = _flop_formula(func)
-        large = formula is not None or sum(x.numel() for x in inputs) >= _LARGE
+        # Whole numbers are computed: indices and counts decide what happens next.
+        floating = sum(x.numel() for x in inputs if x.is_floating_point())
+        large = formula is not None or floating >= _LARGE
         as_it_is = func.is_view or func._overloadpacket in _NEVER_LEFT_OUT
         out = _skipped(func, args, kwargs) if large and not as_it_is else func(*args, **kwargs)
         if not as_it_is:
@@ -176,7 +178,8 @@ def _reserved(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return x
     memory = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype)
-    return memory.zero_() if x.numel() < _LARGE else memory
+    # A comparison of what was never computed is false: loops that draw until all fits then end.
+    return memory.zero_() if x.numel() < _LARGE or not x.is_floating_point() else memory
 
 
 def _tensors(tree: Any) -> list[Tensor]:

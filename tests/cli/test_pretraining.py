@@ -39,6 +39,13 @@ def test_a_plan_is_printed_and_written_and_nothing_is_started(command, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
 
 
+def test_a_plan_that_does_not_fit_says_what_to_lower(command):
+    result = command("pretrain", CONFIG, *SMALL, "plan.reserve_gib=100", "--plan")
+    assert result.exit_code == 0
+    assert "does NOT fit" in result.output
+    assert "Lower loader.volumes_per_batch" in result.output
+
+
 def test_an_unknown_card_is_an_error_a_person_can_mend(command):
     result = command("pretrain", CONFIG, *SMALL, "--plan", "--gpu", "abacus")
     assert result.exit_code == 1

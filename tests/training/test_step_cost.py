@@ -90,6 +90,23 @@ def test_a_mask_over_something_large_has_its_real_count():
     assert cost.moved_bytes > 0
 
 
+def test_what_was_never_computed_compares_as_false():
+    """A truncated normal draws until nothing is out of range, whatever its memory holds."""
+    weight = torch.full((2**10, 2**10), 1e6)
+    with without_computing([weight]):
+        assert not (weight > 1).any()
+        nn.init.trunc_normal_(weight)
+        nn.init.trunc_normal_(weight, mean=1.0, a=-9.0, b=0.0)
+
+
+def test_tables_of_indices_are_real_however_large():
+    with without_computing([]):
+        index = torch.arange(2**17)[None].flip(1) % 1000
+        assert int(index.max()) == 999
+        table = torch.empty(1000, 64)
+        assert table.index_select(0, index[0]).shape == (2**17, 64)
+
+
 def test_what_is_written_in_place_is_handed_back():
     with without_computing([]):
         x = torch.empty(2**17)
