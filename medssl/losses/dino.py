@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from medssl.losses.gather import gather_rows
 
 TINY = 1e-30
-"""Keeps a prototype that no row comes near from dividing by zero."""
+"""Keeps the root of a squared distance differentiable where two vectors are the same."""
 
 
 @torch.no_grad()
@@ -31,15 +31,12 @@ def sinkhorn(logits_NP: Tensor, temperature: float, *, iterations: int) -> Tenso
     Returns:
         ``(N, P)``; every row sums to 1.
     """
-    scaled_NP = logits_NP / temperature
-    lowest = torch.finfo(scaled_NP.dtype).min
-    highest = scaled_NP.max() if len(scaled_NP) else scaled_NP.new_tensor(lowest)
-    weight_NP = (scaled_NP - gather_rows(highest[None]).max()).exp()
+    log_NP = logits_NP / temperature  # in logarithms, so that nothing vanishes
     for _ in range(iterations):
-        column_P = gather_rows(weight_NP.sum(0, keepdim=True)).sum(0)
-        weight_NP = weight_NP / column_P.clamp_min(TINY)
-        weight_NP = weight_NP / weight_NP.sum(1, keepdim=True).clamp_min(TINY)
-    return weight_NP
+        column_P = gather_rows(log_NP.logsumexp(0, keepdim=True)).logsumexp(0)
+        log_NP = log_NP - column_P
+        log_NP = log_NP - log_NP.logsumexp(1, keepdim=True)
+    return log_NP.exp()
 
 
 @torch.no_grad()

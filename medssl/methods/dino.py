@@ -56,6 +56,10 @@ class DINO(Method):
         """Length of the unit vectors that are compared with the prototypes."""
         head_layers: Positive = 3
         """Linear layers of a head before its prototypes."""
+        head_batch_norm: bool = True
+        """Normalise the hidden layers of the head of crops over the batch: without it, crops that
+        look alike at first may never come apart in small batches. Tokens, of which a batch has
+        many, do without."""
         prototypes: Annotated[int, Field(gt=1)] = 4096
         """Of the crops, and as many again of the tokens."""
         dino_weight: Weight = 1.0
@@ -100,7 +104,7 @@ class DINO(Method):
         inputs = {"crops": encoder.embed_dim}
         if config.ibot_weight:
             inputs["tokens"] = encoder.channels[-1]
-        self.heads = nn.ModuleDict({kind: _head(config, dim) for kind, dim in inputs.items()})
+        self.heads = nn.ModuleDict({kind: _head(config, kind, dim) for kind, dim in inputs.items()})
         self.teacher = nn.ModuleDict(
             {"encoder": copy.deepcopy(encoder), "heads": copy.deepcopy(self.heads)}
         ).requires_grad_(False)
@@ -211,13 +215,14 @@ class DINO(Method):
         return losses.centred(logits_NP, temperature, centre.value_P)
 
 
-def _head(config: DINO.Config, in_dim: int) -> PrototypeHead:
+def _head(config: DINO.Config, kind: str, in_dim: int) -> PrototypeHead:
     return PrototypeHead(
         in_dim,
         config.hidden_dim,
         config.bottleneck_dim,
         config.prototypes,
         layers=config.head_layers,
+        batch_norm=config.head_batch_norm and kind == "crops",
     )
 
 

@@ -21,16 +21,29 @@ class PrototypeHead(nn.Module):
         out_dim: Length of the unit vectors.
         prototypes: How many.
         layers: Linear layers of the MLP.
+        batch_norm: Normalise hidden layers over the rows of the batch, as the published code can:
+            what all rows share is taken out, and they begin apart. It always uses the statistics
+            of the rows it is given, at least two.
     """
 
     def __init__(
-        self, in_dim: int, hidden_dim: int, out_dim: int, prototypes: int, *, layers: int
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        out_dim: int,
+        prototypes: int,
+        *,
+        layers: int,
+        batch_norm: bool,
     ) -> None:
         super().__init__()
         widths = [in_dim] + [hidden_dim] * (layers - 1)
         hidden: list[nn.Module] = []
         for a, b in pairwise(widths):
-            hidden += [nn.Linear(a, b), nn.GELU()]
+            hidden.append(nn.Linear(a, b))
+            if batch_norm:
+                hidden.append(nn.BatchNorm1d(b, affine=False, track_running_stats=False))
+            hidden.append(nn.GELU())
         self.mlp = nn.Sequential(*hidden, nn.Linear(widths[-1], out_dim))
         self.prototypes = nn.Parameter(nn.init.trunc_normal_(torch.empty(prototypes, out_dim)))
         initialise(self.mlp)
