@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from medssl.data.entry import StoreEntry
 from medssl.data.foreground import AIR_HU, BODY_ABOVE_HU
 from medssl.data.resample import resample
 from medssl.data.store import CropStore
@@ -88,11 +89,18 @@ def write_both(volume: Volume, folder: Path) -> tuple[Path, Path]:
     """Write a volume as .nii.gz and as a store of one volume."""
     nifti, store = folder / "scan.nii.gz", folder / "store"
     write_nifti(volume.array_IJK, volume.affine_ras, nifti)
-    entry = write_stored_volume(
+    entry = write_stored(store, volume, KEY)
+    write_index(store, [entry], volume.spacing_mm)
+    return nifti, store
+
+
+def write_stored(store: Path, volume: Volume, key: str) -> StoreEntry:
+    """Write one volume into a store, without the index."""
+    return write_stored_volume(
         store,
         volume.array_IJK,
-        volume_key=KEY,
-        patient_key="none",
+        volume_key=key,
+        patient_key=key,
         split="train",
         modality=volume.modality,
         intensity=volume.intensity,
@@ -103,8 +111,6 @@ def write_both(volume: Volume, folder: Path) -> tuple[Path, Path]:
         p005=float(np.percentile(volume.array_IJK, 0.5)),
         p995=float(np.percentile(volume.array_IJK, 99.5)),
     )
-    write_index(store, [entry], volume.spacing_mm)
-    return nifti, store
 
 
 def measure(

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     reason = missing(options)
     sides = [OURS] if reason else [OURS, PUBLISHED, LEAN]
-    readings: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    readings: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     if options.device == "cuda" and not _has_gpu():
         reason, readings = "no GPU is visible here", {}
     for _ in range(options.rounds):
@@ -89,7 +89,7 @@ def missing(options: argparse.Namespace) -> str | None:
     return None
 
 
-def measure(side: str, options: argparse.Namespace) -> dict[str, float]:
+def measure(side: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return what a process of its own measured."""
     order = {
         "side": side,
@@ -116,13 +116,14 @@ def measure(side: str, options: argparse.Namespace) -> dict[str, float]:
     if done.returncode:
         why = "no memory was left" if done.returncode == -signal.SIGKILL else done.stderr[-3000:]
         raise RuntimeError(f"the step of {side} failed: {why}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def summarise(readings: list[dict[str, float]]) -> dict[str, Any]:
+def summarise(readings: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the median of every number over the rounds, and every round's seconds."""
-    row: dict[str, Any] = {name: median(r[name] for r in readings) for name in readings[0]}
+    names = [name for name, value in readings[0].items() if value is not None]
+    row: dict[str, Any] = {name: median(r[name] for r in readings) for name in names}
     return row | {"cpu_s_per_round": [round(r["cpu_s"], 3) for r in readings]}
 
 
@@ -156,8 +157,9 @@ def show(result: dict[str, Any]) -> None:
     for column in columns:
         table.add_column(column, justify="left" if column == "side" else "right", no_wrap=True)
     for side, row in result["rows"].items():
+        share = f"{row['matrix_share']:.0%}" if "matrix_share" in row else "GPU only"
         numbers = [f"{row[name]:.3g}" for name in ("cpu_s", "wall_s", "crops_per_s", "peak_gib")]
-        table.add_row(side, *numbers, f"{row['matrix_share']:.0%}", f"{row['check']:.7g}")
+        table.add_row(side, *numbers, share, f"{row['check']:.7g}")
     console = Console(width=100)
     console.print(table)
     if result["skipped"]:

@@ -40,7 +40,7 @@ def main() -> None:
                 "wall_s": wall_s,
                 "crops_per_s": crops / wall_s,
                 "peak_gib": peak_gib(device),
-                "matrix_share": crops / wall_s * GFLOP_PER_CROP / matrix_gflops(device),
+                "matrix_share": matrix_share(crops / wall_s, device),
                 "check": check,
             }
         )
@@ -83,7 +83,7 @@ def published_step(order: Order, device: torch.device) -> tuple[Step, float]:
     sys.modules["dynamic_network_architectures.building_blocks.helper"] = MagicMock()
     sys.path.insert(0, f"{order['reference']}/Self-supervised")
     voco_head: ModuleType = __import__("models.voco_head", fromlist=["VoCoHead"])
-    model: nn.Module = voco_head.VoCoHead(
+    model: Any = voco_head.VoCoHead(
         argparse.Namespace(
             spatial_dims=3,
             in_channels=1,
@@ -102,8 +102,8 @@ def published_step(order: Order, device: torch.device) -> tuple[Step, float]:
 
     def step() -> Tensor:
         with torch.autocast("cuda", torch.float16, enabled=on_gpu):
-            total = model(_AsTensor(random_BCIJK), _AsTensor(base_BCIJK), labels_BNK)
-        scaler.scale(total.sum()).backward()
+            total: Tensor = model(_AsTensor(random_BCIJK), _AsTensor(base_BCIJK), labels_BNK)
+        scaler.scale(total.sum()).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
@@ -143,7 +143,7 @@ def embedding_sum(embed: Callable[[Tensor], Tensor], x_BCIJK: Tensor) -> float:
 
 def measured(step: Step, steps: int, device: torch.device) -> tuple[float, float]:
     """Return CPU and wall seconds of one step."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait: Callable[[], Any] = torch.cuda.synchronize if device.type == "cuda" else int
     wait()
     before, begin = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     for _ in range(steps):
@@ -161,13 +161,17 @@ def peak_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def matrix_gflops(device: torch.device, size: int = 4096, rounds: int = 20) -> float:
-    """Return the measured rate of matrix products: bf16 on a GPU, float32 on a CPU."""
-    on_gpu = device.type == "cuda"
-    size, rounds = (2 * size, rounds) if on_gpu else (size // 4, rounds // 4)
-    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if on_gpu else torch.float32)
+def matrix_share(crops_per_s: float, device: torch.device) -> float | None:
+    """Return the share of the GPU's measured rate of bf16 matrix products; None on a CPU.
+
+    What is counted are the products of the published network, its padding included.
+    """
+    if device.type != "cuda":
+        return None
+    size, rounds = 8192, 20
+    a = torch.ones(size, size, device=device, dtype=torch.bfloat16)
     _cpu_s, wall_s = measured(lambda: a @ a, rounds, device)
-    return 2 * size**3 / wall_s / 1e9
+    return crops_per_s * GFLOP_PER_CROP / (2 * size**3 / wall_s / 1e9)
 
 
 class _AsTensor:
