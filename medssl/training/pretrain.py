@@ -38,6 +38,7 @@ from medssl.training.montage import Montage, MontageConfig
 from medssl.training.optimizer import OptimizerConfig
 from medssl.training.plan_config import PlanConfig
 from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
+from medssl.training.probe import Probe, ProbeConfig, read_labels
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, read_metrics
 from medssl.training.schedule import ScheduleConfig
@@ -91,6 +92,8 @@ class PretrainConfig(Config):
     """When to warn that embeddings became too alike."""
     montage: MontageConfig = MontageConfig()
     """The picture of the first batch's crops."""
+    probe: ProbeConfig | None = None
+    """Labelled volumes that the encoder is asked about now and then; null for none."""
     plan: PlanConfig = PlanConfig()
     """What `--plan` assumes."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -140,6 +143,9 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
     if config.start_from:
         config.start_from.check(config.encoder)
         inputs |= config.start_from.digests()
+    if config.probe:
+        read_labels(config.probe, store)  # before anything is left
+        inputs |= {"probe": digest_file(config.probe.table)}
     with (
         stop_signals() as signals,
         joined(gpu=config.engine.gpu),
@@ -216,7 +222,7 @@ def _fit(
     with quiet_lightning():
         trainer = config.engine.trainer(
             steps=config.schedule.steps,
-            callbacks=[*_callbacks(config, run, saving, resume.steps), stopping],
+            callbacks=[*_callbacks(config, store, run, saving, resume.steps), stopping],
             clip_norm=config.optimizer.clip_norm,
             plugins=[writer],
             val_check_interval=config.rhythm.validate_steps * accumulate,
@@ -233,10 +239,16 @@ def _fit(
 
 
 def _callbacks(
-    config: PretrainConfig, run: StageRun, saving: Checkpoints, done: int
+    config: PretrainConfig, store: CropStore, run: StageRun, saving: Checkpoints, done: int
 ) -> list[lightning.Callback]:
     steps, every_steps = config.schedule.steps, config.rhythm.record_steps
     record: dict[str, int] = {"every_steps": every_steps, "resumed_at": done}
+    recorder = Recorder(config.out / METRICS, run.tracker, **record)
+    probes = [
+        Probe(probe, store, config.data.intensity, recorder.file, seed=config.seed)
+        for probe in (config.probe,)
+        if probe is not None
+    ]
     return [
         NonFiniteAlarm(config.out),
         CollapseAlarm(config.collapse, every_steps=every_steps),
@@ -244,7 +256,8 @@ def _callbacks(
             config.collapse, every_steps=every_steps, warmup_steps=config.schedule.warmup_steps
         ),
         Montage(config.out / CROPS, config.montage, run.tracker),
-        Recorder(config.out / METRICS, run.tracker, **record),
+        recorder,
+        *probes,
         ProgressCallback("pretrain", steps=steps, **record),
         saving,
         SpeedRecorder(config.out / SPEED, run.tracker, **record),
