@@ -15,7 +15,7 @@ from medssl.losses.global_local import Origin
 from medssl.methods.base import LossOutput
 from medssl.models.dense_maps import DenseMap
 from medssl.models.encoders.base import Encoder
-from medssl.models.heads import PlainMLP, PointwiseHead
+from medssl.models.heads import BatchNormMLP, PlainMLP, PointwiseHead
 from medssl.runs.processes import world_size
 
 Positive = Annotated[float, Field(gt=0)]
@@ -35,10 +35,13 @@ class GlobalContrast(Options):
     neighbouring volumes and the normalisation of the published code."""
     pooling: Literal["mean", "flatten"] = "mean"
     """What is projected: the means of all maps, or, as published, all of the coarsest one."""
+    head: Literal["batch_norm", "plain"] = "batch_norm"
+    """`plain` has two layers without biases, as published. Means of maps are much alike before
+    training, and a plain head leaves them so for long; `batch_norm`, of three layers, does not."""
     temperature: Positive = 0.1
     """Divides the cosines."""
     hidden_dim: Width = 1024
-    """Width of the head's hidden layer."""
+    """Width of the head's hidden layers."""
     projection_dim: Width = 128
     """Length of the vectors that are compared."""
     weight: Positive = 1.0
@@ -97,7 +100,8 @@ class GlobalPart(nn.Module):
             in_dim = encoder.channels[-1]
             for size in crop_size[: encoder.dims]:
                 in_dim *= size // encoder.strides[-1]
-        self.head = PlainMLP(in_dim, config.hidden_dim, config.projection_dim)
+        kind = PlainMLP if config.head == "plain" else BatchNormMLP
+        self.head = kind(in_dim, config.hidden_dim, config.projection_dim)
 
     def embed(self, encoder: Encoder, features: list[Tensor]) -> Tensor:
         """Return what is projected of the encoder's maps."""
