@@ -126,8 +126,9 @@ def our_dataset(store: Path, views: GridViews, samples: int) -> CropDataset:
 
 
 def dataset_config() -> DatasetConfig:
-    """Return the published window of grey values."""
-    return DatasetConfig.model_validate({"intensity": {"ct": {"window_hu": WINDOW_HU}}})
+    """Return the published window, and the first region drawn, however little body it holds."""
+    window = {"ct": {"window_hu": WINDOW_HU}}
+    return DatasetConfig.model_validate({"intensity": window, "candidates": 1})
 
 
 def published_dataset(niftis: list[Path], cache: Path, views: GridViews) -> Any:
