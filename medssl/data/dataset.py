@@ -128,7 +128,7 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         best_share, best_start_IJK, best_IJK = -1.0, (0, 0, 0), np.empty(0)
         for i, j, k in dict.fromkeys(map(tuple, starts_N3.tolist())):
             region_IJK = self.store.read(key, (i, j, k), self.views.region_voxels)
-            share = float((region_IJK > threshold).mean())
+            share = np.count_nonzero(region_IJK > threshold) / region_IJK.size
             if share > best_share:
                 best_share, best_start_IJK, best_IJK = share, (i, j, k), region_IJK
             if share >= self.config.min_foreground:
