@@ -61,7 +61,7 @@ def compile_stages(module: nn.Module) -> None:
     """
     stages = list(_stages(module))
     for stage in stages:
-        stage.compile()
+        stage.compile(dynamic=False)  # sizes are few, and code for any size fails in places
     # Stages of one class share their versions: each for training, evaluation and other crops.
     most = _VERSIONS * len(stages)
     torch._dynamo.config.cache_size_limit = max(most, torch._dynamo.config.cache_size_limit)
