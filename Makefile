@@ -13,6 +13,8 @@ INSTALLED := $(VENV)/.installed
 # More arguments for pip, such as --extra-index-url https://download.pytorch.org/whl/cpu
 # for a PyTorch without CUDA (200 MB instead of 3 GB).
 PIP_FLAGS ?=
+# Processes that run the tests. A file's tests stay together: they share what is costly to make.
+TEST_PROCESSES ?= 2
 # Arguments for the command, such as ARGS="pretrain.schedule.steps=100".
 ARGS ?=
 
@@ -49,7 +51,7 @@ test: $(INSTALLED) ## Check formatting, style, types, layers; run the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
