@@ -3,8 +3,8 @@
     python -m pipelines.benchmarks.loader_memory --out runs/loader_memory.json
 
 One worker, as a pretraining has it, makes VoCo samples of small crops from many volumes. What is
-measured is the memory that is the worker's alone (USS): files it has mapped and shares with the
-page cache are the system's to take back. The first samples fill caches of a fixed size and are
+measured is the worker's anonymous memory, as Linux tells it: pages of files that it has mapped are
+the system's to take back, though they count as resident and, while nobody else maps them, as USS. The first samples fill caches of a fixed size and are
 left out; over the others a line is fitted, with the interval of its slope from blocks of readings,
 since neighbours are alike. The claim is on the growth that the line shows over all that follow.
 """
@@ -44,15 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     with tempfile.TemporaryDirectory() as folder:
         store = write_volumes(Path(folder), options)
-        samples_N, uss_mb_N = watch(store, options)
+        samples_N, own_mb_N = watch(store, options)
     steady = samples_N > options.warm
     result = {
         "samples": options.samples,
         "left_out": options.warm,
         "volumes": options.volumes,
-        "uss_mb": {"first": float(uss_mb_N[0]), "last": float(uss_mb_N[-1])},
-        **growth(samples_N[steady], uss_mb_N[steady]),
-        "readings": list(zip(samples_N.tolist(), uss_mb_N.round(2).tolist(), strict=True)),
+        "own_mb": {"first": float(own_mb_N[0]), "last": float(own_mb_N[-1])},
+        **growth(samples_N[steady], own_mb_N[steady]),
+        "readings": list(zip(samples_N.tolist(), own_mb_N.round(2).tolist(), strict=True)),
         "claim": f"less than {CLAIM_MB:g} MB of growth from sample {options.warm} on",
         "environment": describe(),
     }
@@ -85,18 +85,18 @@ def watch(store: Path, options: argparse.Namespace) -> tuple[Floats, Floats]:
         place=Place(rank=0, world=1, nodes=1),
     )
     before = set(psutil.Process().children())
-    samples, uss_mb = [], []
+    samples, own_mb = [], []
     worker: psutil.Process | None = None
     for sample, _batch in enumerate(loaders.training(), start=1):
         if worker is None:
-            worker = max(set(psutil.Process().children()) - before, key=_uss)
+            worker = max(set(psutil.Process().children()) - before, key=_own_bytes)
         if sample % options.every == 0:
             samples.append(sample)
-            uss_mb.append(_uss(worker) / 1e6)
-    return np.array(samples, float), np.array(uss_mb)
+            own_mb.append(_own_bytes(worker) / 1e6)
+    return np.array(samples, float), np.array(own_mb)
 
 
-def growth(samples_N: Floats, uss_mb_N: Floats) -> dict[str, Any]:
+def growth(samples_N: Floats, own_mb_N: Floats) -> dict[str, Any]:
     """Return the growth that a fitted line shows, and its interval from blocks drawn anew."""
     span = float(samples_N[-1] - samples_N[0])
     rng = np.random.default_rng(0)
@@ -105,9 +105,9 @@ def growth(samples_N: Floats, uss_mb_N: Floats) -> dict[str, Any]:
     for _ in range(DRAWS):
         drawn = np.concatenate([blocks[b] for b in rng.integers(len(blocks), size=len(blocks))])
         if np.ptp(samples_N[drawn]) > 0:
-            slopes.append(_slope(samples_N[drawn], uss_mb_N[drawn]))
+            slopes.append(_slope(samples_N[drawn], own_mb_N[drawn]))
     low, high = np.percentile(slopes, (2.5, 97.5)).tolist()
-    slope = _slope(samples_N, uss_mb_N)
+    slope = _slope(samples_N, own_mb_N)
     return {
         "mb_per_1000_samples": slope * 1000,
         "interval_mb_per_1000_samples": [low * 1000, high * 1000],
@@ -121,9 +121,10 @@ def _slope(x_N: Floats, y_N: Floats) -> float:
     return float(centred_N @ y_N / (centred_N @ centred_N))
 
 
-def _uss(process: psutil.Process) -> int:
-    found: int = process.memory_full_info().uss
-    return found
+def _own_bytes(process: psutil.Process) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    (line,) = (line for line in status.splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
 
 
 def show(result: dict[str, Any]) -> None:
@@ -133,8 +134,8 @@ def show(result: dict[str, Any]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     low, high = result["growth_interval_mb"]
     table.add_row(
-        f"{result['uss_mb']['first']:.1f}",
-        f"{result['uss_mb']['last']:.1f}",
+        f"{result['own_mb']['first']:.1f}",
+        f"{result['own_mb']['last']:.1f}",
         f"{result['mb_per_1000_samples']:.3f}",
         f"{result['growth_mb']:.2f}",
         f"{low:.2f} to {high:.2f}",
