@@ -4,7 +4,7 @@
 
 One worker, as a pretraining has it, makes VoCo samples of small crops from many volumes. What is
 measured is the worker's anonymous memory, as Linux tells it: pages of files that it has mapped are
-the system's to take back, though USS counts them. The first samples fill caches of a fixed size and are
+the system's to take back, though USS counts them. The first samples fill caches and are
 left out; over the others a line is fitted, with the interval of its slope from blocks of readings,
 since neighbours are alike. The claim is on the growth that the line shows over all that follow.
 """
