@@ -15,7 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # before anything imports them; MLflow and OpenMP read these once
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two threads, fewer where the processes that run the tests leave no core for them: threads that
+# wait for a core burn the one they have.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(min(2, max(1, len(os.sched_getaffinity(0)) // _PROCESSES)))
+)
 
 
 def _is_local(host):

@@ -29,7 +29,7 @@ def bound_of(views):
 
 
 @pytest.mark.parametrize(
-    "steps", [300, pytest.param(None, marks=pytest.mark.slow, id="as the quickstart")]
+    "steps", [360, pytest.param(None, marks=pytest.mark.slow, id="as the quickstart")]
 )
 def test_voco_places_crops_of_volumes_it_never_saw(quickstart_config, quickstart_store, steps):
     trained_on = {quickstart_store.entry(k).patient_key for k in quickstart_store.keys("train")}
