@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from medssl.training.recorder import read_metrics
 from medssl.training.pretrain import pretrain
+from medssl.training.recorder import read_metrics
 from tests.regions import whole
 
 
