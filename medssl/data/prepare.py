@@ -6,26 +6,25 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import Field
 
-from medssl.config.base import Config
 from medssl.curation.sampling_table import FILE as SAMPLING
 from medssl.curation.sampling_table import read_sampling_table, table_digest, weights_of
 from medssl.curation.selection import Selection, read_selection, selection_folder
 from medssl.curation.slices import slice_positions_mm
+from medssl.data.aligned import Placed, SharedGrid, read_frames, shared_grids
+from medssl.data.contrast_table import read_contrast_table
 from medssl.data.entry import StoreEntry
-from medssl.data.foreground import background_value, body_box, body_threshold
-from medssl.data.resample import grid_change, resample
+from medssl.data.placing import grid_of, place_on_grid
+from medssl.data.prepare_config import PrepareConfig
 from medssl.data.slice_weights import weights_on_planes
 from medssl.data.store import ENTRIES, INDEX, CropStore
 from medssl.data.store_writer import finished_entry, write_index, write_stored_volume
 from medssl.errors import InputError, MedSSLError
-from medssl.io.volume import Volume
 from medssl.library.catalog import catalog_path
 from medssl.library.fingerprints.voxel_digest import voxel_digest
 from medssl.library.volumes import read_volume
@@ -33,38 +32,11 @@ from medssl.runs.digest import digest_json
 from medssl.runs.folder import write_text
 from medssl.runs.progress import task
 from medssl.runs.stage import StageResult, StageRun, open_stage
-from medssl.runs.tracking import TrackingConfig
-from medssl.runs.workers import Workers, map_unordered
+from medssl.runs.workers import map_unordered
+
+__all__ = ["PrepareConfig", "prepare"]
 
 LEFT_OUT = "left_out.csv"
-
-SpacingMM = Annotated[float, Field(gt=0)]
-
-
-class PrepareConfig(Config):
-    """Everything ``medssl prepare`` reads."""
-
-    library: Path
-    """The library that ``medssl ingest`` wrote."""
-    selection: str
-    """Name of the selection that ``medssl curate`` made of it."""
-    out: Path
-    """Folder of the crop store."""
-    spacing_mm: tuple[SpacingMM, SpacingMM, SpacingMM] = (1.5, 1.5, 1.5)
-    """Distance between voxel centres in the store, towards right, anterior, superior."""
-    crop_foreground: bool = True
-    """Cut away the air around the body; archives hold much of it."""
-    margin_mm: Annotated[float, Field(ge=0)] = 10.0
-    """Air left around the body."""
-    slice_weights: bool = True
-    """Carry the weights of slices, where the selection has a sampling table; training draws by
-    them."""
-    views: bool = False
-    """Also prepare the other reconstructions of kept scans; training takes one per epoch."""
-    workers: Workers = 0
-    """Processes, 0 for one per core; or a cluster, as in `ingest`."""
-    tracking: TrackingConfig = TrackingConfig()
-    """Where the stage is recorded."""
 
 
 class Job(NamedTuple):
@@ -77,6 +49,16 @@ class Job(NamedTuple):
     split: str
     view_of: str | None = None
     """The kept volume that it is another reconstruction of."""
+    contrast: str | None = None
+    """What the user called it."""
+
+
+class Together(NamedTuple):
+    """What one process prepares: a volume, or all that share a frame of reference."""
+
+    jobs: tuple[Job, ...]
+    placed: tuple[Placed, ...] = ()
+    """Where they lie, if they are several."""
 
 
 class Outcome(NamedTuple):
@@ -102,7 +84,12 @@ def prepare(config: PrepareConfig, *, overwrite: bool = False) -> StageResult:
     jobs = _jobs(selection)
     if config.views:
         jobs += _view_jobs(config.library, selection)
-        inputs["views"] = digest_json(sorted(job for job in jobs if job.view_of))
+        inputs["views"] = digest_json(sorted(job[:5] for job in jobs if job.view_of))
+    work = _arrange(config, jobs)
+    if config.align_sequences or config.contrast_table:
+        arranged = sorted([job.volume_key, job.contrast] for each in work for job in each.jobs)
+        frames = sorted([job.volume_key for job in each.jobs] for each in work)
+        inputs["sequences"] = digest_json([arranged, frames])
     sampling = sampling_table(config)
     if sampling is not None:
         inputs["sampling"] = table_digest(sampling)
@@ -116,38 +103,7 @@ def prepare(config: PrepareConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous is not None:
             return run.previous
-        return _finish(config, run, list(_prepare_all(config, run, jobs, sampling)))
-
-
-def place_on_grid(
-    volume: Volume, config: PrepareConfig
-) -> tuple[NDArray[Any], NDArray[np.float64], dict[str, float]]:
-    """Cut the air away and resample.
-
-    Returns:
-        Voxels and affine on the new grid, and the statistics that ``StoreEntry`` keeps.
-
-    Raises:
-        InputError: Some voxels are not finite numbers.
-    """
-    array_IJK, affine_ras = volume.array_IJK, volume.affine_ras
-    lowest, highest = float(array_IJK.min()), float(array_IJK.max())
-    if not np.isfinite([lowest, highest]).all():
-        raise InputError("some voxels are not finite numbers")
-    p005, p995 = (float(value) for value in np.percentile(array_IJK, (0.5, 99.5)))
-    above = body_threshold(p005, p995, volume.intensity)
-    if config.crop_foreground:
-        margin = [round(config.margin_mm / spacing) for spacing in volume.spacing_mm]
-        box = body_box(array_IJK, above, margin)
-        array_IJK = array_IJK[box]
-        affine_ras = affine_ras @ grid_change((1, 1, 1), [axis.start for axis in box])
-    new_IJK, new_affine_ras = resample(array_IJK, affine_ras, config.spacing_mm)
-    background = background_value(lowest, volume.intensity)
-    return (
-        new_IJK,
-        new_affine_ras,
-        {"p005": p005, "p995": p995, "foreground_above": above, "background": background},
-    )
+        return _finish(config, run, list(_prepare_all(config, run, work, sampling)))
 
 
 def sampling_table(config: PrepareConfig) -> Path | None:
@@ -156,8 +112,27 @@ def sampling_table(config: PrepareConfig) -> Path | None:
     return path if config.slice_weights and path.is_file() else None
 
 
+def prepare_together(
+    work: Together, config: PrepareConfig, store: Path, sampling: Path | None, *, resumed: bool
+) -> list[Outcome]:
+    """Prepare volumes that may share a grid; each that cannot be prepared is left out alone."""
+    done = [finished_entry(store, job.volume_key) for job in work.jobs if resumed]
+    if done and all(done):
+        return [Outcome(job, entry) for job, entry in zip(work.jobs, done, strict=True)]
+    grids = shared_grids(work.placed, config.min_overlap, partial(grid_of, config=config))
+    shared = {key: grid for grid in grids for key in grid.members}
+    place = partial(prepare_one, config=config, store=store, sampling=sampling, resumed=resumed)
+    return [place(job, grid=shared.get(job.volume_key)) for job in work.jobs]
+
+
 def prepare_one(
-    job: Job, config: PrepareConfig, store: Path, sampling: Path | None = None, *, resumed: bool
+    job: Job,
+    config: PrepareConfig,
+    store: Path,
+    sampling: Path | None = None,
+    *,
+    resumed: bool,
+    grid: SharedGrid | None = None,
 ) -> Outcome:
     """Prepare one volume; an expected failure becomes the reason why there is no entry.
 
@@ -170,7 +145,7 @@ def prepare_one(
         volume = read_volume(config.library, job.volume_key)
         if voxel_digest(volume.array_IJK, volume.intensity) != job.voxel_digest:
             raise InputError("its voxels changed since the selection was made: curate again")
-        array_IJK, affine_ras, statistics = place_on_grid(volume, config)
+        array_IJK, affine_ras, statistics = place_on_grid(volume, config, grid)
         weights = _weights(sampling, job, affine_ras, array_IJK.shape)
     except MedSSLError as error:
         return Outcome(job, None, error.problem)
@@ -185,6 +160,8 @@ def prepare_one(
         spacing_mm=config.spacing_mm,
         affine_ras=affine_ras.tolist(),
         view_of=job.view_of,
+        group=grid.group if grid else None,
+        contrast=job.contrast,
         **weights,
         **statistics,
     )
@@ -239,17 +216,32 @@ def _view_jobs(library: Path, selection: Selection) -> list[Job]:
     ]
 
 
+def _arrange(config: PrepareConfig, jobs: list[Job]) -> list[Together]:
+    """Return the jobs as the pieces of work they are, with what the user said of each volume."""
+    said = read_contrast_table(config.contrast_table) if config.contrast_table else {}
+    named = {key: row.contrast or None for key, row in said.items()}
+    by_key = {job.volume_key: job._replace(contrast=named.get(job.volume_key)) for job in jobs}
+    work: list[Together] = []
+    if config.align_sequences:
+        scans = [job.volume_key for job in jobs if job.view_of is None]
+        work += [
+            Together(tuple(by_key.pop(p.volume_key) for p in placed), placed)
+            for placed in read_frames(config.library, scans, said)
+        ]
+    return work + [Together((job,)) for job in by_key.values()]
+
+
 def _prepare_all(
-    config: PrepareConfig, run: StageRun, jobs: list[Job], sampling: Path | None
+    config: PrepareConfig, run: StageRun, work: list[Together], sampling: Path | None
 ) -> Iterator[Outcome]:
-    work = partial(
-        prepare_one, config=config, store=run.folder, sampling=sampling, resumed=run.resumed
+    prepare_work = partial(
+        prepare_together, config=config, store=run.folder, sampling=sampling, resumed=run.resumed
     )
-    with task("prepare volumes", len(jobs)) as progress:
+    with task("prepare volumes", sum(len(each.jobs) for each in work)) as progress:
         shared = [config.library, run.folder]
-        for outcome in map_unordered(work, jobs, workers=config.workers, shared=shared):
-            progress.advance()
-            yield outcome
+        for outcomes in map_unordered(prepare_work, work, workers=config.workers, shared=shared):
+            progress.advance(len(outcomes))
+            yield from outcomes
 
 
 def _finish(config: PrepareConfig, run: StageRun, outcomes: list[Outcome]) -> StageResult:
@@ -265,12 +257,14 @@ def _finish(config: PrepareConfig, run: StageRun, outcomes: list[Outcome]) -> St
     CropStore(run.folder).verify()
     splits = Counter(entry.split for entry in entries)
     views = sum(entry.view_of is not None for entry in entries)
+    aligned = config.align_sequences
     weighed = sum(entry.slice_weights is not None for entry in entries)
     return run.finish(
         summary={
             "volumes": len(entries),
             **({"other_views": views} if config.views else {}),
             **({"weighed": weighed} if weighed else {}),
+            **({"groups": len({e.group for e in entries} - {None})} if aligned else {}),
             "left_out": len(left_out),
             **{f"volumes_{split}": count for split, count in sorted(splits.items())},
             "megavoxels": round(sum(int(np.prod(entry.shape)) for entry in entries) / 1e6, 1),

@@ -60,7 +60,7 @@ def resample(
             values_IJK, int(axis), shape[axis], float(zoom[axis]), float(offset[axis])
         )
     new_affine_ras: NDArray[np.float64] = affine_ras @ grid_change(zoom, offset)
-    return _as_type(values_IJK, array_IJK.dtype), new_affine_ras
+    return as_type(values_IJK, array_IJK.dtype), new_affine_ras
 
 
 def grid_change(zoom: ArrayLike, offset: ArrayLike) -> NDArray[np.float64]:
@@ -89,7 +89,8 @@ def _resample_axis(
     )
 
 
-def _as_type(values_IJK: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_type(values_IJK: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the values in this type, rounded and kept inside its limits for integers."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         values_IJK = np.clip(np.rint(values_IJK), limits.min, limits.max)

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import medssl.data.prepare
-from medssl.data.prepare import PrepareConfig, place_on_grid, prepare
+from medssl.data.placing import place_on_grid
+from medssl.data.prepare import PrepareConfig, prepare
 from medssl.data.store import CropStore, volume_file
 from medssl.errors import FolderError, InputError
 from medssl.io.geometry import to_closest_ras
