@@ -60,7 +60,7 @@ def our_step(order: Order, device: torch.device) -> tuple[Step, float]:
     loss = method.loss
     if order["compile"]:
         encoder.embed = torch.compile(encoder.embed)  # type: ignore[method-assign]
-    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-4, amsgrad=True, fused=True)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-4, amsgrad=True)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=order["precision"] == "bf16")
 
     def step() -> Tensor:
