@@ -57,6 +57,11 @@ class Method(Configurable, nn.Module):
     def before_step(self, *, progress: float) -> None:
         """Update what gradients do not train, such as a teacher; once per optimiser step."""
 
+    @property
+    def kept_encoder(self) -> Encoder:
+        """The encoder that a training leaves: the one that trains, or a slow copy of it."""
+        return self.encoder
+
     def constant_loss(self, batch: Batch) -> dict[str, float]:
         """Return the loss parts that an encoder blind to its input could reach on ``batch``.
 

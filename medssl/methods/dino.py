@@ -89,6 +89,8 @@ class DINO(Method):
         """How much of the teacher survives the first step."""
         momentum_end: Probability = 1.0
         """And the last one; between them half a cosine."""
+        keep: Literal["teacher", "student"] = "teacher"
+        """Whose encoder the training leaves; published is the teacher's."""
 
         @classmethod
         def tiny(cls) -> Self:
@@ -158,6 +160,11 @@ class DINO(Method):
         ema_update(self.teacher["heads"], self.heads, momentum)
         for centre in self.centres.values():
             cast(Centre, centre).step(config.centre_momentum)
+
+    @property
+    def kept_encoder(self) -> Encoder:
+        kept = self.encoder if self.config.keep == "student" else self.teacher["encoder"]
+        return cast(Encoder, kept)
 
     def constant_loss(self, batch: Batch) -> dict[str, float]:
         """Return the entropy of even assignments: where all crops look the same to the teacher."""

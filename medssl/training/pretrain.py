@@ -165,7 +165,8 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
         method = _whole(config, module.method)
         if rank() > 0:
             return _seen_elsewhere(config)
-        save_encoder(config.out, method.encoder, decoder=method.decoder, **_about(config, store))
+        kept = method.kept_encoder
+        save_encoder(config.out, kept, decoder=method.decoder, **_about(config, store))
         return _finish(run, config, module)
 
 

@@ -236,3 +236,11 @@ def test_a_centre_that_saw_nothing_stays():
 def test_settings_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         build(**options)
+
+
+@pytest.mark.parametrize("keep", ["teacher", "student"])
+def test_the_encoder_that_is_kept_is_the_one_asked_for(keep):
+    config = DINO.Config.tiny().model_copy(update={"keep": keep})
+    method = config.build(encoder=UNetEncoder.Config.tiny().build())
+    own = {"teacher": method.teacher["encoder"], "student": method.encoder}
+    assert method.kept_encoder is own[keep]
