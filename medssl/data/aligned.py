@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medssl.data.contrast_table import Said
+from medssl.data.entry import MAPS
 from medssl.data.resample import as_type, smoothing_sigma
 from medssl.errors import InputError
 from medssl.library.catalog import read_catalog_table
 from medssl.runs.digest import digest_json
 
-MAPS: Final = ("PD", "R1", "R2s", "MT")
-"""No group has two of these."""
 GROUP_LENGTH: Final = 26
 ALMOST: Final = 1e-4
 """Voxels by which affines of one grid may differ."""

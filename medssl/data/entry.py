@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from medssl.config.base import Config
 from medssl.io.volume import Intensity
 
+MAPS: Final = ("PD", "R1", "R2s", "MT")
+"""Quantitative maps, in the units of hMRI: R1 and R2* in 1/s, PD and MT saturation in percent."""
 CONTRASTS: Final = (
-    *("PD", "R1", "R2s", "MT"),
+    *MAPS,
     *("T1w", "T1ce", "T2w", "T2s", "PDw", "FLAIR", "STIR", "DIR", "MPRAGE", "MP2RAGE"),
     *("SWI", "DWI", "ADC", "FA", "ASL", "BOLD", "TOF", "other"),
 )
-"""What a volume may be called. The first four are maps, in the units of hMRI: R1 and R2* in 1/s,
-PD and MT saturation in percent units. Other words would let names of people in."""
+"""What a volume may be called. Other words would let names of people in."""
 
 Row4 = tuple[float, float, float, float]
 

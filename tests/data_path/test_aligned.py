@@ -1,13 +1,16 @@
 """Volumes of one study on one grid: what they share, how they are put there, and on real scans."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+import medssl.data.aligned
 from medssl.curation.curate import CurateConfig, curate
-from medssl.data.aligned import Placed, resample_onto, shared_box, shared_grids
-from medssl.data.contrast_table import read_contrast_table
+from medssl.data.aligned import Placed, read_frames, resample_onto, shared_box, shared_grids
+from medssl.data.contrast_table import Said, read_contrast_table
 from medssl.data.prepare import PrepareConfig, prepare
 from medssl.data.store import CropStore
 from medssl.errors import InputError
@@ -166,3 +169,51 @@ def test_two_sequences_of_a_brain_lie_on_each_other(tmp_path, shipped):
         for shift in (-4, 4):
             moved = np.roll(other, shift, axis)[inside][head]
             assert mutual_information(one[inside][head], moved) < 0.9 * at_zero
+
+
+def catalogued(monkeypatch, rows):
+    """A catalog of these volumes, in place of the library's."""
+    defaults = {"patient_key": "p", "study_key": "s", "frame_key": "f"}
+    defaults |= {"shape_i": 4, "shape_j": 4, "shape_k": 4, "affine_ras": np.eye(4).ravel().tolist()}
+    table = pa.Table.from_pylist([defaults | row for row in rows])
+    monkeypatch.setattr(medssl.data.aligned, "read_catalog_table", lambda *_: table)
+
+
+def frames(rows, monkeypatch, said=None):
+    catalogued(monkeypatch, rows)
+    keys = [row["volume_key"] for row in rows if row["volume_key"] != "not kept"]
+    found = read_frames(Path("library"), keys, said or {})
+    return {frozenset(p.volume_key for p in together) for together in found}
+
+
+def test_volumes_of_one_study_that_state_one_frame_belong_together(monkeypatch):
+    rows = [
+        {"volume_key": "a"},
+        {"volume_key": "b"},
+        {"volume_key": "other frame", "frame_key": "g"},
+        {"volume_key": "other study", "study_key": "t"},
+        {"volume_key": "other patient", "patient_key": "q"},
+        {"volume_key": "states none", "frame_key": ""},
+        {"volume_key": "neither", "frame_key": ""},
+        {"volume_key": "not kept"},
+    ]
+    assert frames(rows, monkeypatch) == {frozenset({"a", "b"})}
+
+
+def test_a_table_speaks_for_files_that_state_no_frame_and_before_those_that_do(monkeypatch):
+    rows = [
+        {"volume_key": key, "frame_key": frame} for key, frame in zip("abc", "ff ", strict=True)
+    ]
+    said = {"b": Said("PD", "x"), "c": Said("R1", "x")}
+    assert frames(rows, monkeypatch, said) == {frozenset({"b", "c"})}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"patient_key": "q"}, "several patients"), ({}, "more than one PD")],
+)
+def test_groups_that_cannot_be_meant_are_refused(monkeypatch, change, message):
+    rows = [{"volume_key": "a"}, {"volume_key": "b"} | change]
+    said = dict.fromkeys("ab", Said("PD", "x"))
+    with pytest.raises(InputError, match=message):
+        frames(rows, monkeypatch, said)
