@@ -21,7 +21,7 @@ class ArtefactConfig(Config):
 
     bias_probability: Probability = 0.8
     """Chance of a smooth shading."""
-    bias: Amount = 0.3
+    bias: Amount = 0.1
     """Standard deviation of the coefficients of its logarithm."""
     bias_order: Annotated[int, Field(ge=1)] = 3
     """Highest order of its Legendre polynomials."""

@@ -84,3 +84,12 @@ def test_a_view_is_spoiled_as_drawn_and_again_the_same(view):
     assert np.array_equal(view, before)
     still = draw_artefacts(ArtefactConfig.off(), np.random.default_rng(0), SHAPE)
     assert np.array_equal(apply_artefacts(view, still), view)
+
+
+def test_shading_as_drawn_by_default_stays_plausible():
+    config, extremes = ArtefactConfig(bias_probability=1), []
+    for seed in range(200):
+        drawn = draw_artefacts(config, np.random.default_rng(seed), SHAPE)
+        field = shading((8, 8, 8), drawn.bias_PPP)
+        extremes.append(field.max() / field.min())
+    assert 1.2 < np.median(extremes) < 4
