@@ -79,9 +79,22 @@ def without_computing(given: Iterable[Tensor]) -> Iterator[StepCost]:
             saved[_key(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with _Counted(cost, there), torch.autograd.graph.saved_tensors_hooks(save, lambda x: x):
+    hooks = torch.autograd.graph.saved_tensors_hooks(save, lambda x: x)
+    with _untouched(), _Counted(cost, there), hooks:
         yield cost
     cost.saved_bytes = sum(saved.values())
+
+
+@contextmanager
+def _untouched() -> Iterator[None]:
+    """Leave reserved memory as it is: a deterministic training has torch fill all of it."""
+    deterministic: Any = torch.utils.deterministic
+    before = deterministic.fill_uninitialized_memory
+    deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        deterministic.fill_uninitialized_memory = before
 
 
 def _key(tensor: Tensor) -> int:

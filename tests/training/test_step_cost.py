@@ -132,3 +132,20 @@ def test_a_network_built_inside_reserves_its_weights_only():
         nn.init.trunc_normal_(network.weight)
     assert resident() < before + 2**28
     assert network.weight.shape == (2**15, 2**15)
+
+
+def test_memory_is_reserved_and_not_touched_even_where_training_is_deterministic():
+    def resident_mb():
+        with open("/proc/self/statm") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        before = resident_mb()
+        with without_computing([]):
+            held = torch.nn.Linear(16_384, 16_384)  # a GiB
+            assert resident_mb() < before + 100
+        assert torch.utils.deterministic.fill_uninitialized_memory
+        assert held.weight.shape == (16_384, 16_384)
+    finally:
+        torch.use_deterministic_algorithms(False)
