@@ -6,6 +6,7 @@ that masks, indices and counts are what they will be. A network of any size take
 its shapes, floating-point operations and memory are exact, those of the same step run eagerly.
 """
 
+import mmap
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ def without_computing(given: Iterable[Tensor]) -> Iterator[StepCost]:
 
 @contextmanager
 def _untouched() -> Iterator[None]:
-    """Leave reserved memory as it is: a deterministic training has torch fill all of it."""
+    """Leave new memory as it is: a deterministic training has torch fill all of it."""
     deterministic: Any = torch.utils.deterministic
     before = deterministic.fill_uninitialized_memory
     deterministic.fill_uninitialized_memory = False
@@ -190,9 +191,14 @@ def _on_meta(x: Any) -> Any:
 def _reserved(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return x
-    memory = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype)
-    # A comparison of what was never computed is false: loops that draw until all fits then end.
-    return memory.zero_() if x.numel() < _LARGE or not x.is_floating_point() else memory
+    if x.numel() < _LARGE:
+        return torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).zero_()
+    # Pages of the system are zero and cost nothing until they are touched; the allocator's may have
+    # been used before. Zero makes comparisons of what was never computed false: loops that draw
+    # until all fits then end.
+    elements = 1 + sum((n - 1) * step for n, step in zip(x.size(), x.stride(), strict=True))
+    pages = mmap.mmap(-1, elements * x.element_size())
+    return torch.frombuffer(pages, dtype=x.dtype).as_strided(x.size(), x.stride())
 
 
 def _tensors(tree: Any) -> list[Tensor]:
