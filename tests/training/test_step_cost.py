@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import sys
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,6 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is in memory")
 RESERVED = """
 import torch
 from torch import nn
@@ -145,22 +143,20 @@ assert network.weight.shape == (2**15, 2**15)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is in memory")
 def test_a_network_built_inside_reserves_its_weights_only():
     """In a process of its own: memory that other tests gave back is resident already."""
     subprocess.run([sys.executable, "-c", RESERVED], check=True, timeout=120)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is in memory")
 def test_memory_is_reserved_and_not_touched_even_where_training_is_deterministic():
-    def resident_mb():
-        with open("/proc/self/statm") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
     torch.use_deterministic_algorithms(True)
     try:
-        before = resident_mb()
+        before = resident()
         with without_computing([]):
             held = torch.nn.Linear(16_384, 16_384)  # a GiB
-            assert resident_mb() < before + 100
+            assert resident() < before + 100 * 2**20
         assert torch.utils.deterministic.fill_uninitialized_memory
         assert held.weight.shape == (16_384, 16_384)
     finally:
