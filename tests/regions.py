@@ -1,5 +1,8 @@
 """Arrays as regions: of a volume that is no larger, or where the parts of a sample lie."""
 
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
 from medssl.data.views import Region, SequenceCrop, joined
 
 
@@ -35,3 +38,14 @@ def sample_of(views, rng, look):
             for part, region in enumerate(regions)
         ]
     )
+
+
+def smooth_batch(spec, volumes=3, seed=1):
+    """A batch of a spec, each sample from blobs of its own."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for _ in range(volumes):
+        noise = gaussian_filter(rng.standard_normal(spec.region_voxels), 2)
+        region = ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+        samples.append(spec.cut(whole(region), spec.draw(rng)))
+    return spec.collate(samples)

@@ -38,23 +38,17 @@ class AppearanceConfig(Config):
     blur_voxels: Amount = 1.0
     """Its standard deviation is uniform from zero to this."""
 
-    @classmethod
-    def off(cls) -> "AppearanceConfig":
-        """Return the settings that change nothing."""
-        names = [name for name in cls.model_fields if name.endswith("_probability")]
-        return cls(**dict.fromkeys(names, 0.0))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
-    """What was drawn for one view."""
+    """What was drawn for one view; by default nothing."""
 
-    brightness: float
-    contrast: float
-    gamma: float
-    noise: float
-    blur_voxels: float
-    noise_seed: int
+    brightness: float = 0.0
+    contrast: float = 1.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    blur_voxels: float = 0.0
+    noise_seed: int = 0
 
 
 def draw_appearance(config: AppearanceConfig, rng: np.random.Generator) -> Appearance:

@@ -1,7 +1,7 @@
 """Change how a crop looks, never where it is said to lie: drawn first, then applied."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from pydantic import Field
 from medssl.config.base import Config
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Options = TypeVar("Options", bound=Config)
 
 
 class AugmentConfig(Config):
@@ -25,15 +26,25 @@ class AugmentConfig(Config):
     """The constant is uniform in plus or minus this much of the [0, 1] range."""
 
 
+def never(options: type[Options]) -> Options:
+    """Return options under which nothing is drawn: every chance is 0.
+
+    Args:
+        options: A class whose chances are called ``..._probability``.
+    """
+    names = [name for name in options.model_fields if name.endswith("_probability")]
+    return options(**dict.fromkeys(names, 0.0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CropChange:
-    """What was drawn for one crop."""
+    """What was drawn for one crop; by default nothing."""
 
-    flips: tuple[bool, bool, bool]
+    flips: tuple[bool, bool, bool] = (False, False, False)
     """Whether to mirror along I, J, K."""
-    quarter_turns: int
+    quarter_turns: int = 0
     """Turns by 90 degrees from I towards J, after the flips."""
-    shift: float
+    shift: float = 0.0
     """Added to every voxel."""
 
 

@@ -21,14 +21,22 @@ from medssl.data.augment import (
     CropChange,
     apply_change,
     draw_change,
+    never,
     undo_change,
 )
-from medssl.data.views import Batch, FloatArray, Region, Sample, ViewSpec
+from medssl.data.views import (
+    Batch,
+    FloatArray,
+    Region,
+    Sample,
+    Size,
+    Size3,
+    ViewSpec,
+    three,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 SLICES = 2
-Size3 = tuple[int, int, int]
-Size = Positive | tuple[Positive, Positive, Positive]
 Zoom = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
@@ -144,8 +152,8 @@ class CropViews(ViewSpec[Kinds]):
         return Sample(views, geometry)
 
     def unchanged(self) -> Self:
-        still = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
-        return self.model_copy(update={"augment": still, "appearance": AppearanceConfig.off()})
+        still = {"augment": never(AugmentConfig), "appearance": never(AppearanceConfig)}
+        return self.model_copy(update=still)
 
     def captions(self, batch: Batch) -> list[list[str]]:
         return [
@@ -158,7 +166,7 @@ class CropViews(ViewSpec[Kinds]):
         ]
 
     def _sized(self, size: Size) -> Size3:
-        i, j, k = (size, size, size) if isinstance(size, int) else size
+        i, j, k = three(size)
         return i, j, 1 if self.flat else k
 
     def _draw_view(self, rng: np.random.Generator, size: Size3, zoom: Zoom) -> ViewDraw:

@@ -14,13 +14,13 @@ from medssl.data.augment import (
     CropChange,
     apply_change,
     draw_change,
+    never,
     undo_change,
 )
 from medssl.data.crops import base_grid_starts, position_labels, random_crop_starts
-from medssl.data.views import Batch, FloatArray, Region, Sample, ViewSpec
+from medssl.data.views import Batch, FloatArray, Region, Sample, Size, ViewSpec, three
 
 Positive = Annotated[int, Field(gt=0)]
-Size = Positive | tuple[Positive, Positive, Positive]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class GridDraw:
     base_changes: tuple[CropChange, ...]
 
 
-NO_CHANGE = AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0)
+NO_CHANGE = never(AugmentConfig)
 
 
 class GridViews(ViewSpec[GridDraw]):
@@ -63,12 +63,12 @@ class GridViews(ViewSpec[GridDraw]):
     @property
     def crop_size(self) -> tuple[int, int, int]:
         """Size of one crop along I, J, K in voxels."""
-        return _three(self.crop_voxels)
+        return three(self.crop_voxels)
 
     @property
     def view_size(self) -> tuple[int, int, int]:
         """Size along I, J, K of what the network is given."""
-        return self.crop_size if self.resize_to is None else _three(self.resize_to)
+        return self.crop_size if self.resize_to is None else three(self.resize_to)
 
     @property
     def base_crops(self) -> int:
@@ -162,7 +162,3 @@ class GridViews(ViewSpec[GridDraw]):
         x_BCIJK = torch.from_numpy(np.ascontiguousarray(crop_IJK))[None, None]
         x_BCIJK = F.interpolate(x_BCIJK, self.view_size, mode="trilinear", align_corners=True)
         return x_BCIJK[0, 0].numpy()
-
-
-def _three(size: Size) -> tuple[int, int, int]:
-    return (size, size, size) if isinstance(size, int) else size

@@ -40,12 +40,6 @@ class ArtefactConfig(Config):
     drop_boxes: Annotated[int, Field(gt=0)] = 10
     """Most boxes; how many is uniform from 1 to this."""
 
-    @classmethod
-    def off(cls) -> "ArtefactConfig":
-        """Return the settings that spoil nothing."""
-        names = [name for name in cls.model_fields if name.endswith("_probability")]
-        return cls(**dict.fromkeys(names, 0.0))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Artefacts:

@@ -11,10 +11,6 @@ from medssl.data.crop_views import CropViews, Kinds, ViewDraw
 from medssl.data.views import Band, Region, Sample
 
 Positive = Annotated[int, Field(gt=0)]
-NO_CHANGE = CropChange(flips=(False, False, False), quarter_turns=0, shift=0.0)
-NO_APPEARANCE = Appearance(
-    brightness=0.0, contrast=1.0, gamma=1.0, noise=0.0, blur_voxels=0.0, noise_seed=0
-)
 
 
 class PartitionViews(CropViews):
@@ -57,7 +53,10 @@ class PartitionViews(CropViews):
         room = np.subtract(self.region_voxels, self.crop_size, dtype=np.int64)
         i, j, k = (room // 2).tolist()
         as_it_is = ViewDraw(
-            start_IJK=(i, j, k), size_IJK=self.crop_size, change=NO_CHANGE, appearance=NO_APPEARANCE
+            start_IJK=(i, j, k),
+            size_IJK=self.crop_size,
+            change=CropChange(),
+            appearance=Appearance(),
         )
         return ((as_it_is, *drawn[0][1:]), *drawn[1:])
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 
 from medssl.data.cut_out import Boxes, CutOutConfig, covered, draw_boxes, filled_with_noise
-from medssl.data.views import Batch, Region, Sample, ViewSpec
+from medssl.data.views import Batch, Region, Sample, Size, ViewSpec, three
 
 Positive = Annotated[int, Field(gt=0)]
 VIEWS = 2
@@ -43,7 +43,7 @@ class RotationViews(ViewSpec[tuple[TurnedView, ...]]):
     Turns and gaps are the task itself: unseen volumes are scored with them too.
     """
 
-    crop_voxels: Positive | tuple[Positive, Positive, Positive] = 24
+    crop_voxels: Size = 24
     """Size of a crop; one number is a cube."""
     crops: Positive = 2
     """Crops of one volume, anywhere in it."""
@@ -71,8 +71,7 @@ class RotationViews(ViewSpec[tuple[TurnedView, ...]]):
 
     @property
     def region_voxels(self) -> tuple[int, int, int]:
-        size = self.crop_voxels
-        return (size, size, size) if isinstance(size, int) else size
+        return three(self.crop_voxels)
 
     @property
     def parts(self) -> int:

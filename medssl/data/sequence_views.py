@@ -11,16 +11,26 @@ from typing import Annotated, Final, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from medssl.data.augment import Probability
+from medssl.data.augment import Probability, never
 from medssl.data.deform import Deformation, DeformConfig, apply_deformation, draw_deformation
+from medssl.data.entry import MAPS
 from medssl.data.mr_artefacts import ArtefactConfig, Artefacts, apply_artefacts, draw_artefacts
 from medssl.data.mr_protocols import GreyConfig, ProtocolConfig, draw_scan, to_grey
 from medssl.data.mr_signal import Maps, Scan, simulate
-from medssl.data.views import Batch, FloatArray, Region, Sample, SequenceCrop, ViewSpec
+from medssl.data.views import (
+    Batch,
+    FloatArray,
+    Region,
+    Sample,
+    SequenceCrop,
+    Size,
+    ViewSpec,
+    three,
+)
 
-Positive = Annotated[int, Field(gt=0)]
-MAPS: Final = ("PD", "R1", "R2s")
-MT: Final = "MT"
+*_NEEDED, MT = MAPS
+NEEDED: Final = tuple(_NEEDED)
+"""The maps that every contrast is simulated from; MT is used where there is one."""
 VIEWS: Final = 2
 
 
@@ -49,7 +59,7 @@ class SequenceViews(ViewSpec[tuple[SequenceView, ...]]):
     """`mprage`: one simulated MPRAGE for both views; `bloch`: one simulated contrast of any kind
     for both; `bloch_paired`: two simulated contrasts, or two sequences where there are no maps;
     `sequences`: two sequences, whatever maps there are."""
-    crop_voxels: Positive | tuple[Positive, Positive, Positive] = 24
+    crop_voxels: Size = 24
     """Size of a view; one number is a cube."""
     spread: Annotated[float, Field(ge=1)] = 1.2
     """Side of the region that both are cut from, over that of a view."""
@@ -67,8 +77,7 @@ class SequenceViews(ViewSpec[tuple[SequenceView, ...]]):
     @property
     def crop_size(self) -> tuple[int, int, int]:
         """Size of a view along I, J, K in voxels."""
-        size = self.crop_voxels
-        return (size, size, size) if isinstance(size, int) else size
+        return three(self.crop_voxels)
 
     @property
     def region_voxels(self) -> tuple[int, int, int]:
@@ -77,17 +86,17 @@ class SequenceViews(ViewSpec[tuple[SequenceView, ...]]):
 
     @property
     def sequences(self) -> int:
-        return VIEWS if self.mode in ("bloch_paired", "sequences") else len(MAPS)
+        return VIEWS if self.mode in ("bloch_paired", "sequences") else len(NEEDED)
 
     def choose(self, contrasts: Sequence[str | None], rng: np.random.Generator) -> tuple[int, ...]:
         """Return the maps, or two sequences; nothing where the group has neither.
 
         A map is no sequence, unless nothing else is there to be one.
         """
-        if self.mode != "sequences" and set(MAPS) <= set(contrasts):
-            wanted = (*MAPS, MT) if MT in contrasts else MAPS
+        if self.mode != "sequences" and set(NEEDED) <= set(contrasts):
+            wanted = MAPS if MT in contrasts else NEEDED
             return tuple(contrasts.index(name) for name in wanted)
-        scans = [n for n, name in enumerate(contrasts) if name not in (*MAPS, MT)]
+        scans = [n for n, name in enumerate(contrasts) if name not in MAPS]
         scans = scans if len(scans) >= VIEWS else list(range(len(contrasts)))
         if self.mode in ("mprage", "bloch") or len(scans) < VIEWS:
             return ()
@@ -118,7 +127,7 @@ class SequenceViews(ViewSpec[tuple[SequenceView, ...]]):
     def unchanged(self) -> Self:
         """Return the spec of the same contrasts, neither deformed nor spoiled."""
         still = DeformConfig(probability=0)
-        update = {"deform": still, "artefacts": ArtefactConfig.off(), "flip_probability": 0.0}
+        update = {"deform": still, "artefacts": never(ArtefactConfig), "flip_probability": 0.0}
         return self.model_copy(update=update)
 
     def captions(self, batch: Batch) -> list[list[str]]:
@@ -139,7 +148,7 @@ class SequenceViews(ViewSpec[tuple[SequenceView, ...]]):
         self, crops: tuple[SequenceCrop, ...], draw: tuple[SequenceView, ...]
     ) -> list[FloatArray]:
         named = {crop.contrast: crop for crop in crops}
-        if self.mode != "sequences" and set(MAPS) <= set(named):
+        if self.mode != "sequences" and set(NEEDED) <= set(named):
             maps = quantitative(named)
             scans = {view.scan for view in draw}
             signals = {scan: to_grey(simulate(maps, scan), self.grey) for scan in scans}
@@ -149,7 +158,7 @@ class SequenceViews(ViewSpec[tuple[SequenceView, ...]]):
         else:
             found = ", ".join(str(crop.contrast) for crop in crops) or "none"
             raise ValueError(
-                f"two contrasts are cut from the maps {', '.join(MAPS)} or from two sequences of "
+                f"two contrasts are cut from the maps {', '.join(NEEDED)} or from two sequences of "
                 f"a region, found {found}"
             )
         return [
@@ -168,5 +177,5 @@ def quantitative(named: dict[str | None, SequenceCrop]) -> Maps:
         low, high = crop.limits
         return crop.voxels_IJK * np.float32(high - low) + np.float32(low)
 
-    pd, r1, r2s = (physical(named[name]) for name in MAPS)
+    pd, r1, r2s = (physical(named[name]) for name in NEEDED)
     return Maps(pd, r1, r2s, physical(named[MT]) if MT in named else None)

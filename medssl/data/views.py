@@ -30,6 +30,12 @@ from torch import Tensor
 from medssl.config.base import Config
 
 FloatArray = NDArray[np.float32]
+Size3 = tuple[int, int, int]
+Size = (
+    Annotated[int, Field(gt=0)]
+    | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+)
+"""Voxels along I, J, K; one number is a cube."""
 Draw = TypeVar("Draw")
 Band = tuple[float, float]
 """From where to where along one axis of a volume, as shares of its length."""
@@ -98,6 +104,11 @@ class Batch(NamedTuple):
     """The samples' geometry, stacked along a new first axis B."""
     labelled: Labelled | None = None
     """For a method that asks for it: patches of other volumes, which are labelled."""
+
+
+def three(size: Size) -> Size3:
+    """Return the voxels along I, J and K; one number is a cube."""
+    return (size, size, size) if isinstance(size, int) else size
 
 
 def joined(parts: Sequence[Sample]) -> Sample:

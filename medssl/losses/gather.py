@@ -6,7 +6,6 @@ rows alone, ``world`` times too large, which is what the averaging of gradients 
 takes back: what reaches the weights is the gradient of one process with the whole batch.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,19 +27,19 @@ def gather_rows(x: Tensor) -> Tensor:
     return gathered
 
 
-def draw_rows(draw: Callable[[int], Tensor], rows: int) -> Tensor:
-    """Return this process's part of what one process alone would draw for the whole batch.
+def from_first(drawn: Tensor) -> Tensor:
+    """Return what the first process drew for the whole batch, in every process.
+
+    Each draws from a seed of its own; with the first one's draw all hold the loss that one process
+    alone would have.
 
     Args:
-        draw: Makes as many rows as it is told, on the device of the training; what the first
-            process draws holds for all.
-        rows: How many this process needs, as many as every other.
+        drawn: Of one shape in every process, without gradient.
     """
-    if world_size() == 1:
-        return draw(rows)
-    drawn = draw(rows * world_size()).contiguous()
-    dist.broadcast(drawn, 0)
-    return drawn[dist.get_rank() * rows :][:rows]
+    if world_size() > 1:
+        drawn = drawn.contiguous()
+        dist.broadcast(drawn, 0)
+    return drawn
 
 
 class _GatherRows(torch.autograd.Function):

@@ -28,7 +28,6 @@ from medssl.losses.ntxent import (
     collapsed,
     cosine_logits,
     log_negatives,
-    masked_info_nce,
     pair_terms,
 )
 
@@ -140,17 +139,6 @@ def published_pairs(strategy: Strategy, volumes: int, partitions: int) -> tuple[
     return index_M, Pairs(
         positive_MM, torch.kron(torch.ones(blocks, blocks), 1 - same_partition) > 0
     )
-
-
-def global_contrast(z_ND: Tensor, pairs: Pairs, temperature: float) -> Tensor:
-    """Return the mean pair term of a strategy.
-
-    Args:
-        z_ND: Projections.
-        pairs: From :func:`strategy_pairs`.
-        temperature: Divides the cosines.
-    """
-    return masked_info_nce(z_ND, *pairs, temperature)
 
 
 def published_contrast(

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medssl.losses.gather import from_first
+
 NEVER = -1e30
 """Logit of what is not compared: its exponential is 0, and unlike -inf its gradient is a number."""
 EXACT = 60.0
@@ -191,11 +193,12 @@ def mix_hardest(z_ND: Tensor, logits_NN: Tensor, negative_NN: Tensor, mixing: Mi
     hard_NH = logits_NN.masked_fill(~negative_NN, NEVER).topk(count, dim=1).indices
 
     def draw(how_many: int) -> Tensor:
-        picked_NS = torch.randint(count, (len(z_ND), how_many), device=z_ND.device)
+        picked_NS = from_first(torch.randint(count, (len(z_ND), how_many), device=z_ND.device))
         return z_ND[hard_NH.gather(1, picked_NS)]
 
     def between(a_NSD: Tensor, b_NSD: Tensor, most: float) -> Tensor:
-        share_NS1 = torch.rand(*b_NSD.shape[:2], 1, device=z_ND.device, dtype=z_ND.dtype) * most
+        share_NS1 = torch.rand(*b_NSD.shape[:2], 1, device=z_ND.device, dtype=z_ND.dtype)
+        share_NS1 = from_first(share_NS1) * most
         return F.normalize(share_NS1 * a_NSD + (1 - share_NS1) * b_NSD, dim=2)
 
     return torch.cat(

@@ -78,19 +78,6 @@ class Projections(NamedTuple):
         return Projections(self.random_BND.detach(), self.base_BKD.detach())
 
 
-def overlap_prediction(z_BND: Tensor, base_BKD: Tensor) -> Tensor:
-    """Return the predicted overlap ``relu(cos(z, base))`` of every crop with every base crop.
-
-    Args:
-        z_BND: Projections of the random crops of each volume.
-        base_BKD: Projections of the base crops they are compared with.
-
-    Returns:
-        ``(B, N, K)`` in [0, 1].
-    """
-    return _cosine(_measured(z_BND), _measured(base_BKD)).relu()
-
-
 def overlap_loss(
     prediction_BNK: Tensor,
     labels_BNK: Tensor,
@@ -105,7 +92,7 @@ def overlap_loss(
     (large_scale) or ``s^2`` (paper, released). Each kind is averaged by its own weight.
 
     Args:
-        prediction_BNK: ``s``, from :func:`overlap_prediction`.
+        prediction_BNK: ``s``, the predicted overlap ``relu(cos(random, base))``, ``(B, N, K)``.
         labels_BNK: ``y``, true overlap as a fraction of a crop's volume; rows sum to 1.
         negative: The penalty of pairs that do not overlap.
         weighted: Weigh overlapping pairs by ``y``; if not, they count alike (paper).

@@ -118,11 +118,10 @@ class GlobalPart(nn.Module):
                 z_ND, config.strategy, rows.volumes, config.temperature
             )
         else:
-            loss = losses.global_contrast(z_ND, pairs, config.temperature)
+            loss = ntxent.masked_info_nce(z_ND, *pairs, config.temperature)
+        part = config.weight * loss
         scores = ntxent.pair_scores(z_ND, pairs)
-        return LossOutput(
-            total=loss, parts={"global": config.weight * loss}, scores=scores, z_ND=z_ND
-        )
+        return LossOutput(total=part, parts={"global": part}, scores=scores, z_ND=z_ND)
 
     def constant_loss(self, rows: Origin) -> float:
         """Return the part when all images are embedded alike."""
@@ -174,9 +173,10 @@ class MatchedPart(nn.Module):
             a_PND, b_PND, places, config.temperature,
             negatives=config.negatives, apart=config.apart_voxels,
         )  # fmt: skip
+        part = config.weight * loss
         return LossOutput(
-            total=loss,
-            parts={"local": config.weight * loss},
+            total=part,
+            parts={"local": part},
             scores={**matched.scores(a_PND, b_PND), **dense_scores(a_PND, b_PND)},
             z_ND=a_PND.flatten(0, 1),
         )
@@ -224,9 +224,8 @@ class LatticePart(nn.Module):
             z_MRD, self._alike(rows), near_RR, config.temperature,
             per_map=config.layout == "published",
         )  # fmt: skip
-        return LossOutput(
-            total=loss, parts={"local": config.weight * loss}, z_ND=z_MRD.flatten(0, 1)
-        )
+        part = config.weight * loss
+        return LossOutput(total=part, parts={"local": part}, z_ND=z_MRD.flatten(0, 1))
 
     def constant_loss(self, rows: Origin) -> float:
         """Return the part when all regions look alike."""
@@ -243,7 +242,7 @@ def added(outputs: list[LossOutput]) -> LossOutput:
     parts = {name: value for output in outputs for name, value in output.parts.items()}
     scores = {name: value for output in outputs[::-1] for name, value in output.scores.items()}
     return LossOutput(
-        total=torch.stack(list(parts.values())).sum(),
+        total=torch.stack([output.total for output in outputs]).sum(),
         parts=parts,
         scores=scores,
         z_ND=outputs[0].z_ND,

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.data.appearance import AppearanceConfig
+from medssl.data.augment import never
 from medssl.data.crop_views import CropViews
 from medssl.data.masked_views import MaskedViews
 from medssl.data.masking import MaskConfig
@@ -27,7 +28,7 @@ from medssl.models.unet import CONV
 from medssl.models.vit import patch_grid
 
 Positive = Annotated[int, Field(gt=0)]
-PLAIN = CropViews(crop_voxels=48, crops=1, spread=1, appearance=AppearanceConfig.off())
+PLAIN = CropViews(crop_voxels=48, crops=1, spread=1, appearance=never(AppearanceConfig))
 
 
 class MAE(Method):

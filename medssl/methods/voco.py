@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from medssl.data.grid_views import GridViews
 from medssl.data.views import Batch
 from medssl.losses import voco as losses
-from medssl.losses.gather import gather_rows
+from medssl.losses.gather import from_first, gather_rows
 from medssl.methods.base import LossOutput, Method
 from medssl.models.ema import ema_update
 from medssl.models.encoders.base import Encoder
@@ -174,9 +174,7 @@ class Placement(nn.Module):
             return embedding_ND
         drop = row_dropout if self.config.dropped == "row" else F.dropout
         kept_ND = drop(torch.ones_like(embedding_ND), self.config.dropout_probability)
-        # Every process draws for the whole batch, from a seed of its own: what the first one drew
-        # holds for all, and is what one process alone would draw.
-        return embedding_ND * gather_rows(kept_ND[None])[0]
+        return embedding_ND * from_first(kept_ND)
 
 
 def _another(encoder: Encoder) -> Encoder:

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.models.encoders.base import Encoder
+from medssl.models.unet import INTERPOLATION
 
 Kind = Literal["kernel", "raising kernel", "window table", "place table", "other"]
-
-RESIZE = {2: "bilinear", 3: "trilinear"}
 
 _PLACE_AXES = 4
 """Least axes of a table of learned places: ``(1, D, I, J)``."""
@@ -146,7 +145,7 @@ def resized_table(table_PH: Tensor, old: tuple[int, ...], new: tuple[int, ...]) 
     heads = table_PH.shape[1]
     grid = table_PH.T.reshape(1, heads, *(2 * w - 1 for w in old)).float()
     wanted = [2 * w - 1 for w in new]
-    resized = F.interpolate(grid, wanted, mode=RESIZE[len(new)], align_corners=True)
+    resized = F.interpolate(grid, wanted, mode=INTERPOLATION[len(new)], align_corners=True)
     return resized.reshape(heads, -1).T.to(table_PH.dtype)
 
 
@@ -160,5 +159,5 @@ def _fitted_places(theirs: Tensor, mine: Tensor) -> tuple[Tensor, str] | None:
         return None
     old, new = theirs.shape[2:], mine.shape[2:]
     words.append(f"grid {'x'.join(map(str, old))} to {'x'.join(map(str, new))}")
-    resized = F.interpolate(theirs.float(), tuple(new), mode=RESIZE[len(new)]).to(theirs.dtype)
-    return resized, ", ".join(words)
+    resized = F.interpolate(theirs.float(), tuple(new), mode=INTERPOLATION[len(new)])
+    return resized.to(theirs.dtype), ", ".join(words)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.models.attention import initialise
+from medssl.models.norms import SharedBatchNorm
 
 
 class PrototypeHead(nn.Module):
@@ -42,7 +43,7 @@ class PrototypeHead(nn.Module):
         for a, b in pairwise(widths):
             hidden.append(nn.Linear(a, b))
             if batch_norm:
-                hidden.append(nn.BatchNorm1d(b, affine=False, track_running_stats=False))
+                hidden.append(SharedBatchNorm(b, affine=False, track_running_stats=False))
             hidden.append(nn.GELU())
         self.mlp = nn.Sequential(*hidden, nn.Linear(widths[-1], out_dim))
         self.prototypes = nn.Parameter(nn.init.trunc_normal_(torch.empty(prototypes, out_dim)))

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
-from medssl.models.unet import CONV, NORM, TRANSPOSED
+from medssl.models.unet import CONV, INTERPOLATION, NORM, TRANSPOSED
 
-UPSAMPLING = {2: "bilinear", 3: "trilinear"}
 Reconstruction = Literal["decoder", "upsampled", "transposed"]
 """``decoder``: the decoder of the encoder's own segmentation network, with its skip connections,
 worth keeping; the other two see the coarsest map alone, as published: ``upsampled`` by convolution,
@@ -71,7 +70,7 @@ def _upsampled(dims: int, in_channels: int, out_channels: int, factor: int) -> n
         CONV[dims](in_channels, out_channels, 3, padding=1),
         NORM[dims](out_channels),
         nn.LeakyReLU(),
-        nn.Upsample(scale_factor=factor, mode=UPSAMPLING[dims]),
+        nn.Upsample(scale_factor=factor, mode=INTERPOLATION[dims]),
     )
 
 

@@ -16,6 +16,7 @@ from medssl.models.decoders import Decoder
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 

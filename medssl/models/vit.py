@@ -23,9 +23,7 @@ from medssl.models.attention import (
     seen_first,
 )
 from medssl.models.decoders import Decoder
-from medssl.models.unet import CONV, TRANSPOSED
-
-RESIZE = {2: "bilinear", 3: "trilinear"}
+from medssl.models.unet import CONV, INTERPOLATION, TRANSPOSED
 
 
 class ViTSize(NamedTuple):
@@ -93,7 +91,7 @@ def _small(*shape: int) -> nn.Parameter:
 def on_grid(places_1DIJK: Tensor, grid: torch.Size) -> Tensor:
     """Return a table of learned places on this grid, resized linearly, ``(1, N, D)``."""
     if places_1DIJK.shape[2:] != grid:
-        places_1DIJK = F.interpolate(places_1DIJK, tuple(grid), mode=RESIZE[len(grid)])
+        places_1DIJK = F.interpolate(places_1DIJK, tuple(grid), mode=INTERPOLATION[len(grid)])
     return places_1DIJK.flatten(2).transpose(1, 2)
 
 

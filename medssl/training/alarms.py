@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict, deque
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, NamedTuple, cast
 
 import lightning
@@ -13,7 +14,7 @@ from medssl.data.views import Batch
 from medssl.errors import TrainingError
 from medssl.runs.environment import rank
 from medssl.runs.manifest import Manifest
-from medssl.training.collapse import CollapseConfig, mean
+from medssl.training.collapse import CollapseConfig
 from medssl.training.gradients import gradient_norm
 from medssl.training.module import PretrainModule
 from medssl.training.offending import TENSORS, Offence, save_offence
@@ -60,7 +61,7 @@ class ConstantLossAlarm(lightning.Callback):
                 self._judge(step, part)
 
     def _judge(self, step: int, part: str) -> None:
-        loss, bound = mean(self._losses[part]), mean(self._bounds[part])
+        loss, bound = fmean(self._losses[part]), fmean(self._bounds[part])
         if abs(loss - bound) > self.config.loss_tolerance * abs(bound):
             self.raised.discard(part)
         elif part not in self.raised:

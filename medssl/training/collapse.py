@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Collection
+from statistics import fmean
 from typing import Annotated, Any
 
 import lightning
@@ -58,7 +58,7 @@ class CollapseAlarm(lightning.Callback):
             self._judge(step)
 
     def _judge(self, step: int) -> None:
-        rank, spread = mean(self._ranks), mean(self._spreads)
+        rank, spread = fmean(self._ranks), fmean(self._spreads)
         collapsed = rank < self.config.min_effective_rank or spread < self.config.min_std_ratio
         if collapsed and not self.raised:
             log.warning(
@@ -68,11 +68,6 @@ class CollapseAlarm(lightning.Callback):
                 step, rank, self.config.min_effective_rank, spread, self.config.min_std_ratio,
             )  # fmt: skip
         self.raised = collapsed
-
-
-def mean(values: Collection[float]) -> float:
-    """Return the mean of some numbers."""
-    return sum(values) / len(values)
 
 
 @torch.no_grad()

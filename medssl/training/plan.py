@@ -1,6 +1,7 @@
 """``medssl pretrain --plan``: what a pretraining will take, before anything is spent."""
 
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def plan(config: PretrainConfig) -> Plan:
         1e9 * config.plan.bandwidth_utilisation * card.bandwidth_gb_s,
         1e-6 * config.plan.launch_us,
     )
-    seconds = accumulate * _mean([step.seconds(*rates) for step in costs.steps])
+    seconds = accumulate * fmean([step.seconds(*rates) for step in costs.steps])
     seconds += costs.optimizer.seconds(*rates)
     samples_per_step = config.loader.volumes_per_batch * accumulate
     volumes = _volumes(config)
@@ -119,8 +120,8 @@ def plan(config: PretrainConfig) -> Plan:
         epochs=steps * samples_per_step / volumes if volumes else None,
         samples_per_step=samples_per_step,
         crops_per_step=accumulate * sum(len(view) for view in batch.views_BCIJK),
-        flops_per_step=accumulate * _mean([step.flops for step in costs.steps]),
-        bytes_moved_per_step=accumulate * _mean([step.moved_bytes for step in costs.steps])
+        flops_per_step=accumulate * fmean([step.flops for step in costs.steps]),
+        bytes_moved_per_step=accumulate * fmean([step.moved_bytes for step in costs.steps])
         + costs.optimizer.moved_bytes,
         seconds_per_step=seconds,
         hours=steps * seconds / 3600,
@@ -276,7 +277,3 @@ def _bytes(tensors: Any) -> int:
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _mean(values: list[Any]) -> float:
-    return float(sum(values) / len(values))

@@ -139,10 +139,11 @@ class Probe(lightning.Callback):
         """Return ``(N, D)``: of each labelled volume the mean embedding of the crops covering it.
 
         Args:
-            module: Holds the encoder; it is left in the mode it was in.
+            module: Holds the encoder that the training leaves; its mode stays as it was.
             view_CIJK: Channels and size of the crops that the encoder learns from.
         """
-        encoder, training = module.method.encoder, module.training
+        encoder = module.method.kept_encoder
+        training = encoder.training
         encoder.eval()
         rows = []
         for key in self.labels.volume_keys:

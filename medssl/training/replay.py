@@ -19,6 +19,7 @@ from medssl.training.engine import seed_batch
 from medssl.training.offending import Offence, load_offence
 from medssl.training.pretrain import PretrainConfig
 from medssl.training.start import build_method
+from medssl.training.step_cost import tensors_in
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -129,7 +130,7 @@ class _Watch:
 
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
             self.order.append(name)
-            if self.first is None and not all(map(_finite, _tensors(output))):
+            if self.first is None and not all(map(_finite, tensors_in(output))):
                 self.first = name
 
         return look
@@ -145,15 +146,6 @@ def _watched(method: Method) -> Iterator[_Watch]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    """Return the tensors in what a module returns, however it is nested."""
-    if isinstance(output, Tensor):
-        return [output]
-    values = output.values() if isinstance(output, dict) else output
-    nested = isinstance(output, dict | list | tuple)
-    return [tensor for value in values for tensor in _tensors(value)] if nested else []
 
 
 def _finite(tensor: Tensor) -> bool:

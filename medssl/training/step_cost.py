@@ -111,7 +111,7 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        inputs = _tensors((args, kwargs))
+        inputs = tensors_in((args, kwargs))
         formula = _flop_formula(func)
         # Whole numbers are computed: indices and counts decide what happens next.
         floating = sum(x.numel() for x in inputs if x.is_floating_point())
@@ -120,9 +120,9 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = _skipped(func, args, kwargs) if large and not as_it_is else func(*args, **kwargs)
         if not as_it_is:
             flops = 0 if formula is None else int(formula(*args, **kwargs, out_val=out))
-            moved = sum(x.numel() * x.element_size() for x in [*inputs, *_tensors(out)])
+            moved = sum(x.numel() * x.element_size() for x in [*inputs, *tensors_in(out)])
             self.cost.operations.append((flops, moved))
-            self._hold(_tensors(out))
+            self._hold(tensors_in(out))
         return out
 
     def _hold(self, made: Iterable[Tensor]) -> None:
@@ -201,5 +201,6 @@ def _reserved(x: Any) -> Any:
     return torch.frombuffer(pages, dtype=x.dtype).as_strided(x.size(), x.stride())
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Return the tensors in lists, tuples and dictionaries, however they are nested."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

@@ -97,10 +97,11 @@ def make_store(study: StudyConfig, data: Path, work: Path) -> Path:
     labelled = read_labelled(dataset_of(data))
     held_aside = split_cases(labelled.cases, study.splits)["test"]
     names = [labelled.case(key).image.name for key in held_aside]
+    folders = sorted({str(case.image.parent) for case in labelled.cases})
     library, store = work / "library", work / "store"
     ingest(
         IngestConfig(
-            sources=(str(data / "volumes"), str(data / "segmentation/hippocampus/images")),
+            sources=(str(data / "volumes"), *folders),
             library=library,
             key_file=work / "private" / "pseudonyms.key",
             create_key=True,

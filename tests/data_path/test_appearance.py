@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medssl.data.appearance import Appearance, AppearanceConfig, apply_appearance, draw_appearance
+from medssl.data.augment import never
 
 STILL = {"brightness": 0, "contrast": 1, "gamma": 1, "noise": 0, "blur_voxels": 0, "noise_seed": 0}
 
@@ -15,7 +16,7 @@ def view():
 
 
 def test_nothing_drawn_changes_nothing():
-    drawn = draw_appearance(AppearanceConfig.off(), np.random.default_rng(0))
+    drawn = draw_appearance(never(AppearanceConfig), np.random.default_rng(0))
     assert np.array_equal(apply_appearance(view(), drawn), view())
 
 

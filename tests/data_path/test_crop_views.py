@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from medssl.data.appearance import AppearanceConfig
-from medssl.data.augment import AugmentConfig
+from medssl.data.augment import AugmentConfig, never
 from medssl.data.crop_views import CropViews
 from medssl.data.views import Region
 from tests.regions import whole
 
 TURNS = AugmentConfig(flip_probability=0.5, rotate_probability=0.7, shift_probability=0)
-STILL = AppearanceConfig.off()
+STILL = never(AppearanceConfig)
 
 
 def coordinates(shape):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from medssl.data.augment import never
 from medssl.data.cut_out import covered
 from medssl.data.mr_artefacts import (
     ArtefactConfig,
@@ -82,7 +83,7 @@ def test_a_view_is_spoiled_as_drawn_and_again_the_same(view):
         assert (spoiled[covered(one.dropped, SHAPE)] == 0).all()
         assert len(one.dropped) <= 10
     assert np.array_equal(view, before)
-    still = draw_artefacts(ArtefactConfig.off(), np.random.default_rng(0), SHAPE)
+    still = draw_artefacts(never(ArtefactConfig), np.random.default_rng(0), SHAPE)
     assert np.array_equal(apply_artefacts(view, still), view)
 
 

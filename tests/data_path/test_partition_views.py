@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medssl.data.appearance import AppearanceConfig
-from medssl.data.augment import AugmentConfig
+from medssl.data.augment import AugmentConfig, never
 from medssl.data.crop_views import CropViews
 from medssl.data.dataset import CropDataset, DatasetConfig
 from medssl.data.partition_views import PartitionViews
@@ -15,7 +15,7 @@ from tests.training.stores import write_store
 
 STILL = {
     "augment": AugmentConfig(flip_probability=0, rotate_probability=0, shift_probability=0),
-    "appearance": AppearanceConfig.off(),
+    "appearance": never(AppearanceConfig),
 }
 
 

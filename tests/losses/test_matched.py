@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medssl.data.appearance import AppearanceConfig
-from medssl.data.augment import AugmentConfig
+from medssl.data.augment import AugmentConfig, never
 from medssl.data.crop_views import CropViews
 from medssl.losses import matched
 from tests.regions import whole
@@ -24,7 +24,7 @@ def two_views(dims=3, seed=0, spread=1.5, samples=4):
         spread=spread,
         zoom=(0.8, 1.5),
         augment=TURNS,
-        appearance=AppearanceConfig.off(),
+        appearance=never(AppearanceConfig),
     )
     rng = np.random.default_rng(seed)
     draws = [spec.draw(rng) for _ in range(samples)]

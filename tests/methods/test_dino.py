@@ -3,10 +3,8 @@
 import copy
 import math
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
 from medssl.data.crop_views import CropViews
 from medssl.data.masked_views import MaskedViews
@@ -16,7 +14,7 @@ from medssl.methods.dino import DINO
 from medssl.models.encoders.unet import UNetEncoder
 from medssl.models.encoders.vit import ViTEncoder
 from medssl.models.prototypes import Centre, PrototypeHead
-from tests.regions import whole
+from tests.regions import smooth_batch
 
 SIZES = {
     UNetEncoder: {"channels": (4, 8, 8), "depths": (1, 1, 1), "decoder_convs": 1},
@@ -40,21 +38,11 @@ def build(kind=UNetEncoder, spec=None, dims=3, **options):
     return config.build(encoder=encoder)
 
 
-def a_batch(spec, volumes=3, seed=1):
-    rng = np.random.default_rng(seed)
-    samples = []
-    for _ in range(volumes):
-        noise = gaussian_filter(rng.standard_normal(spec.region_voxels), 2)
-        region = ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
-        samples.append(spec.cut(whole(region), spec.draw(rng)))
-    return spec.collate(samples)
-
-
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", SIZES)
 def test_every_weight_of_the_student_is_trained_and_none_of_the_teacher(kind, dims):
     method = build(kind, dims=dims)
-    output = method.loss(a_batch(method.views), progress=0.0)
+    output = method.loss(smooth_batch(method.views), progress=0.0)
     output.total.backward()
     assert set(output.parts) == {"dino", "ibot", "koleo"}
     idle = [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
@@ -64,7 +52,7 @@ def test_every_weight_of_the_student_is_trained_and_none_of_the_teacher(kind, di
 
 def test_the_total_is_the_weighted_sum_of_the_parts():
     method = build(dino_weight=0.5, ibot_weight=2.0, koleo_weight=0.3)
-    output = method.loss(a_batch(method.views), progress=0.0)
+    output = method.loss(smooth_batch(method.views), progress=0.0)
     parts = output.parts
     torch.testing.assert_close(
         output.total, 0.5 * parts["dino"] + 2 * parts["ibot"] + 0.3 * parts["koleo"]
@@ -77,7 +65,7 @@ def test_the_total_is_the_weighted_sum_of_the_parts():
 def test_the_student_does_not_see_what_is_hidden_and_the_teacher_does(kind):
     method = build(kind).eval()
     spec = views(local=0, ratio=(0.5, 0.5))
-    batch = a_batch(spec)
+    batch = smooth_batch(spec)
     visible = batch.geometry["visible_0_BNIJK"].flatten(0, 1)
     hidden = ~visible[:, None]
     for axis in (2, 3, 4):
@@ -133,7 +121,7 @@ def test_the_teacher_gets_less_sharp(progress, temperature):
 
 def test_the_centre_is_the_slow_mean_of_training_steps_and_part_of_the_state():
     method = build(centering="softmax", centre_momentum=0.9)
-    batch = a_batch(method.views)
+    batch = smooth_batch(method.views)
     teacher = method._teacher(batch, method._hidden(batch))
     first = method.loss(batch, progress=0.0).total
     assert torch.equal(method.loss(batch, progress=0.0).total, first)  # not within a step
@@ -153,15 +141,15 @@ def test_the_centre_is_the_slow_mean_of_training_steps_and_part_of_the_state():
 
 def test_without_hidden_tokens_everything_is_seen():
     method = build(ibot_weight=0.0)
-    output = method.loss(a_batch(method.views), progress=0.0)
+    output = method.loss(smooth_batch(method.views), progress=0.0)
     assert set(output.parts) == {"dino", "koleo"}
     assert set(method.heads) == {"crops"}
-    assert set(method.constant_loss(a_batch(method.views))) == {"dino"}
+    assert set(method.constant_loss(smooth_batch(method.views))) == {"dino"}
 
 
 def test_views_that_happen_to_hide_nothing_are_no_obstacle():
     method = build(spec=views(probability=0.0))
-    output = method.loss(a_batch(method.views), progress=0.0)
+    output = method.loss(smooth_batch(method.views), progress=0.0)
     output.total.backward()
     assert output.parts["ibot"] == 0
     assert all(p.grad is not None for p in method.heads.parameters())
@@ -169,16 +157,16 @@ def test_views_that_happen_to_hide_nothing_are_no_obstacle():
 
 def test_one_volume_needs_no_neighbour_without_koleo():
     method = build(koleo_weight=0.0)
-    output = method.loss(a_batch(method.views, volumes=1), progress=0.0)
+    output = method.loss(smooth_batch(method.views, volumes=1), progress=0.0)
     assert "negative_cosine" not in output.scores
     with pytest.raises(ValueError, match="two volumes"):
-        build().loss(a_batch(method.views, volumes=1), progress=0.0)
+        build().loss(smooth_batch(method.views, volumes=1), progress=0.0)
 
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_it_learns_to_tell_what_a_blind_student_cannot(kind):
     method = build(kind, momentum=0.9, hidden_dim=128, bottleneck_dim=64, prototypes=64)
-    batch = a_batch(views(local=1), volumes=8)
+    batch = smooth_batch(views(local=1), volumes=8)
     trained = [p for p in method.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=3e-3)
     for step in range(60):

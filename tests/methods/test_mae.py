@@ -2,12 +2,11 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
 from medssl.data.appearance import AppearanceConfig
+from medssl.data.augment import never
 from medssl.data.crop_views import CropViews
 from medssl.data.masked_views import MaskedViews
 from medssl.data.masking import MaskConfig
@@ -19,14 +18,14 @@ from medssl.models.encoders.unet import UNetEncoder
 from medssl.models.encoders.vit import ViTEncoder
 from medssl.models.reconstruction import StageMask, TokenReconstruction, voxels_of
 from medssl.training.stages import checkpoint_stages
-from tests.regions import whole
+from tests.regions import smooth_batch
 
 ENCODERS = {"sparse": UNetEncoder, "zero": UNetEncoder, "drop": ViTEncoder, "token": ViTEncoder}
 
 
 def views(dims=3, **mask):
     crops = CropViews(
-        dims=dims, crop_voxels=16, crops=1, spread=1, appearance=AppearanceConfig.off()
+        dims=dims, crop_voxels=16, crops=1, spread=1, appearance=never(AppearanceConfig)
     )
     return MaskedViews(crops=crops, mask=MaskConfig(**{"cell_voxels": 4, **mask}))
 
@@ -42,21 +41,11 @@ def build(way="sparse", dims=3, **options):
     return config.model_copy(update=options).build(encoder=encoder)
 
 
-def a_batch(spec, volumes=3, seed=1):
-    rng = np.random.default_rng(seed)
-    samples = []
-    for _ in range(volumes):
-        noise = gaussian_filter(rng.standard_normal(spec.region_voxels), 2)
-        region = ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
-        samples.append(spec.cut(whole(region), spec.draw(rng)))
-    return spec.collate(samples)
-
-
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("way", ENCODERS)
 def test_the_reconstruction_knows_nothing_of_what_is_hidden(way, dims):
     method = build(way, dims).eval()
-    batch = a_batch(method.views)
+    batch = smooth_batch(method.views)
     x, visible = batch.views_BCIJK[0], batch.geometry["visible_0_BNIJK"].flatten(0, 1)
     hidden = 1 - upsampled(visible, x)
     told = method.reconstruct(batch)
@@ -69,7 +58,7 @@ def test_the_reconstruction_knows_nothing_of_what_is_hidden(way, dims):
 @pytest.mark.parametrize("way", ENCODERS)
 def test_every_weight_is_trained(way):
     method = build(way)
-    method.loss(a_batch(method.views), progress=0.0).total.backward()
+    method.loss(smooth_batch(method.views), progress=0.0).total.backward()
     idle = [name for name, p in method.named_parameters() if p.grad is None]
     assert not idle
 
@@ -77,7 +66,7 @@ def test_every_weight_is_trained(way):
 @pytest.mark.parametrize("way", ENCODERS)
 def test_it_learns_more_than_the_best_constant(way):
     method = build(way)
-    batch = a_batch(method.views, volumes=2)
+    batch = smooth_batch(method.views, volumes=2)
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-2)
     for _ in range(40):
         optimizer.zero_grad()
@@ -115,7 +104,7 @@ def test_compiled_and_recomputed_stages_hide_what_each_batch_hides(prepare):
         for stage in method.encoder.stages():
             stage.compile(backend="eager")
     for seed in range(3):
-        batch = a_batch(method.views, seed=seed)
+        batch = smooth_batch(method.views, seed=seed)
         outputs = [m.loss(batch, progress=0.0).total for m in (method, plain)]
         torch.testing.assert_close(outputs[0], outputs[1])
         for of, output in zip((method, plain), outputs, strict=True):
@@ -131,7 +120,7 @@ def test_compiled_and_recomputed_stages_hide_what_each_batch_hides(prepare):
 def test_the_decoder_is_kept_when_asked_for(keep):
     method = build("sparse", keep_decoder=keep)
     assert (method.decoder is not None) == keep
-    method.loss(a_batch(method.views), progress=0.0).total.backward()
+    method.loss(smooth_batch(method.views), progress=0.0).total.backward()
     decoders = [m for m in method.modules() if type(m).__name__ == "UNetDecoder"]
     assert len(decoders) == 1
     assert all(p.grad is not None for p in decoders[0].parameters())
@@ -140,21 +129,21 @@ def test_the_decoder_is_kept_when_asked_for(keep):
 def test_dropped_tokens_are_never_computed():
     method, rows = build("drop"), []
     method.encoder.net.blocks[0].register_forward_hook(lambda _, a, __: rows.append(a[0].shape[1]))
-    method.loss(a_batch(method.views), progress=0.0)
+    method.loss(smooth_batch(method.views), progress=0.0)
     tokens, registers = 4**3, 1
     assert rows == [registers + tokens - round(0.6 * tokens)]
 
 
 def test_normalised_cells_have_a_best_constant_of_one():
     method = build(target="cells")
-    batch = a_batch(method.views)
+    batch = smooth_batch(method.views)
     assert method.constant_loss(batch)["reconstruction"] == pytest.approx(1, abs=0.05)
     assert method.loss(batch, progress=0.0).total.isfinite()
 
 
 def test_absolute_errors_have_their_own_constant():
     method = build(error="l1")
-    batch = a_batch(method.views)
+    batch = smooth_batch(method.views)
     assert 0 < method.constant_loss(batch)["reconstruction"] < 1
     assert method.loss(batch, progress=0.0).total.isfinite()
 

@@ -18,12 +18,17 @@ from tests.finetuned import write_dataset
 from tests.training.processes import together
 from tests.training.stores import write_store
 
-METHODS = available("medssl.methods")
-UNDRAWN = {"swin_pretext": ["method.views.patches.most=0"]}
-"""Options without what is drawn for the part of a batch that one process holds."""
+CASES = {
+    **{method: (method, []) for method in available("medssl.methods")},
+    # without what is drawn for the part of a batch that one process holds
+    "swin_pretext": ("swin_pretext", ["method.views.patches.most=0"]),
+    "simclr, mochi": ("simclr", ["method.loss=mochi"]),
+}
+"""Every method, and what of it is drawn for the whole batch: its name and options."""
 
 
-def config_of(method, store, out, **changes):
+def config_of(case, store, out, **changes):
+    method, options = CASES[case]
     tiny = find("medssl.methods", method).Config.tiny()
     labelled = {"dataset": str(Path(store).parent / "balls" / "dataset.json")}
     grouped = tiny.views.sequences > 1
@@ -40,13 +45,12 @@ def config_of(method, store, out, **changes):
         "engine": {"accelerator": "cpu", "precision": "64-true"},
         "tracking": {"enabled": False},
     }
-    options = UNDRAWN.get(method, ())
     return validate(PretrainConfig, tree | changes, where="test", overrides=options)
 
 
-def train(methods, store, folder):
-    for method in methods:
-        pretrain(config_of(method, store, Path(folder) / method))
+def train(cases, store, folder):
+    for case in cases:
+        pretrain(config_of(case, store, Path(folder) / case))
 
 
 def weights(run):
@@ -81,14 +85,14 @@ def store(tmp_path_factory):
 def two(store, tmp_path_factory):
     """Every method, trained by two processes that are started once for all of them."""
     folder = tmp_path_factory.mktemp("two")
-    together(2, __file__, store, folder, *METHODS)
+    together(2, __file__, store, folder, *CASES)
     return folder
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_two_processes_are_one_with_the_whole_batch(method, store, two, tmp_path):
-    train([method], store, tmp_path)
-    assert_alike(tmp_path / method, two / method)
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_are_one_with_the_whole_batch(case, store, two, tmp_path):
+    train([case], store, tmp_path)
+    assert_alike(tmp_path / case, two / case)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from medssl.training import preemption
 from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.preemption import stop_signals
 from medssl.training.recorder import read_metrics
+from tests.training import configs
 from tests.training.processes import ROOT
 from tests.training.stores import write_store
 
@@ -23,22 +24,14 @@ STEPS = 160
 
 
 def settings(store, out, **engine):
-    return {
-        "store": str(store),
-        "out": str(out),
-        "method": {
-            "name": "voco",
-            "views": {"grid": [2, 2, 1], "crop_voxels": 8, "random_crops": 2},
-            "hidden_dim": 16,
-            "projection_dim": 16,
-        },
-        "encoder": {"name": "segresnet", "width": 2, "blocks": [1, 1]},
-        "schedule": {"steps": STEPS, "warmup_steps": 2},
-        "loader": {"volumes_per_batch": 2, "workers": 0, "validation_batches": 1},
-        "rhythm": {"record_steps": 1, "validate_steps": 70, "checkpoint_steps": 1000},
-        "engine": {"accelerator": "cpu", **engine},
-        "tracking": {"enabled": False},
-    }
+    return configs.voco(
+        store,
+        out,
+        width=2,
+        schedule={"steps": STEPS, "warmup_steps": 2},
+        rhythm={"record_steps": 1, "validate_steps": 70, "checkpoint_steps": 1000},
+        engine={"accelerator": "cpu", **engine},
+    )
 
 
 def command(folder, values, **environment):

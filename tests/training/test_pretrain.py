@@ -17,26 +17,18 @@ from medssl.config.load import validate
 from medssl.models.weights import load_encoder
 from medssl.training.checkpoint import latest
 from medssl.training.pretrain import PretrainConfig, pretrain
+from tests.training import configs
 from tests.training.stores import write_store
 
 
 def tree(store, out, **schedule):
-    return {
-        "store": str(store),
-        "out": str(out),
-        "method": {
-            "name": "voco",
-            "views": {"grid": [2, 2, 1], "crop_voxels": 8, "random_crops": 2},
-            "hidden_dim": 16,
-            "projection_dim": 16,
-        },
-        "encoder": {"name": "segresnet", "width": 4, "blocks": [1, 1]},
-        "schedule": {"steps": 12, "warmup_steps": 2, **schedule},
-        "loader": {"volumes_per_batch": 2, "workers": 0, "validation_batches": 2},
-        "rhythm": {"record_steps": 2, "validate_steps": 5, "checkpoint_steps": 3},
-        "engine": {"accelerator": "cpu"},
-        "tracking": {"enabled": False},
-    }
+    return configs.voco(
+        store,
+        out,
+        schedule={"steps": 12, "warmup_steps": 2, **schedule},
+        rhythm={"record_steps": 2, "validate_steps": 5, "checkpoint_steps": 3},
+        engine={"accelerator": "cpu"},
+    )
 
 
 def config_of(values):
