@@ -94,11 +94,20 @@ def undo_change(change: CropChange, size: tuple[int, int, int]) -> NDArray[np.fl
     return affine_44
 
 
-def apply_change(crop_IJK: NDArray[np.float32], change: CropChange) -> NDArray[np.float32]:
+def apply_change(
+    crop_IJK: NDArray[np.float32],
+    change: CropChange,
+    out_IJK: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """Return the changed crop: flips, then turns, then the shift. The input is left alone.
 
     Intensities may leave [0, 1] by up to the shift: clipping would erase it where it matters most.
+
+    Args:
+        crop_IJK: The crop as it was cut.
+        change: What was drawn.
+        out_IJK: Where to write; null for a new array.
     """
     axes = tuple(axis for axis, flip in enumerate(change.flips) if flip)
     turned_IJK = np.rot90(np.flip(crop_IJK, axes), change.quarter_turns, axes=(0, 1))
-    return np.asarray(turned_IJK + np.float32(change.shift), dtype=np.float32)
+    return np.add(turned_IJK, np.float32(change.shift), out=out_IJK)

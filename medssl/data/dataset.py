@@ -124,10 +124,13 @@ class CropDataset(torch.utils.data.Dataset[Sample]):
         self, key: str, starts_N3: NDArray[np.int64]
     ) -> tuple[tuple[int, int, int], NDArray[Any]]:
         """Return the first candidate with enough body in it, or the one with the most."""
-        threshold = self.store.entry(key).foreground_above
+        threshold, size_IJK = self.store.entry(key).foreground_above, self.views.region_voxels
+        candidates = list(dict.fromkeys(map(tuple, starts_N3.tolist())))
+        if len(candidates) == 1:  # no choice, so nothing to count
+            return candidates[0], self.store.read(key, candidates[0], size_IJK)
         best_share, best_start_IJK, best_IJK = -1.0, (0, 0, 0), np.empty(0)
-        for i, j, k in dict.fromkeys(map(tuple, starts_N3.tolist())):
-            region_IJK = self.store.read(key, (i, j, k), self.views.region_voxels)
+        for i, j, k in candidates:
+            region_IJK = self.store.read(key, (i, j, k), size_IJK)
             share = np.count_nonzero(region_IJK > threshold) / region_IJK.size
             if share > best_share:
                 best_share, best_start_IJK, best_IJK = share, (i, j, k), region_IJK

@@ -100,7 +100,9 @@ class GridViews(ViewSpec[GridDraw]):
 
     def cut(self, region: Region, draw: GridDraw) -> Sample:
         self.check(region)
-        region_IJK = apply_change(region.voxels_IJK, draw.region_change)
+        region_IJK = region.voxels_IJK
+        if draw.region_change != CropChange():  # the usual case spares a copy of the region
+            region_IJK = apply_change(region_IJK, draw.region_change)
         base_starts_K3 = base_grid_starts(self.grid, self.crop_size)
         labels_NK = position_labels(draw.starts_N3, base_starts_K3, self.crop_size)
         views_BCIJK = [
@@ -138,7 +140,7 @@ class GridViews(ViewSpec[GridDraw]):
                 slice(start, start + size)
                 for start, size in zip(starts_N3[n].tolist(), self.crop_size, strict=True)
             )
-            crops_NCIJK[n, 0] = apply_change(self._resized(region_IJK[box]), change)
+            apply_change(self._resized(region_IJK[box]), change, crops_NCIJK[n, 0])
         return crops_NCIJK
 
     def _affines(self, starts_N3: NDArray[np.int64], changes: tuple[CropChange, ...]) -> FloatArray:

@@ -11,6 +11,7 @@ touches and not the volume. ``medssl.data.store_writer`` writes what is read her
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,36 @@ def volume_file(store: Path, volume_key: str) -> Path:
     return store / VOLUMES / f"{volume_key}.b2nd"
 
 
-def open_volume_file(path: Path) -> tuple[Any, StoreEntry]:
+def open_volume_file(path: Path) -> Any:
     """Map one stored volume into memory, reading no voxels.
 
     Returns:
-        The lazily read blosc2 array, decoding on the calling thread, and its entry.
+        The lazily read blosc2 array, decoding on the calling thread.
 
     Raises:
         InputError: The file is missing or is not a stored volume.
     """
+    with _damage_named(path):
+        return blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
+
+
+def read_own_entry(path: Path) -> StoreEntry:
+    """Return the entry that a stored volume carries.
+
+    Apart from opening, because blosc2 (4.14) loses some memory with every value that it reads.
+
+    Raises:
+        InputError: The file is missing or is not a stored volume.
+    """
+    array = open_volume_file(path)
+    with _damage_named(path):
+        return StoreEntry.model_validate_json(array.schunk.vlmeta[ENTRY_METADATA])
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
-        return array, StoreEntry.model_validate_json(array.schunk.vlmeta[ENTRY_METADATA])
+        yield
     except Exception as error:  # a damaged file makes the decoder raise anything at all
         state = "damaged" if path.exists() else "missing"
         raise InputError(
@@ -145,10 +164,10 @@ class CropStore:
             yield f"{ENTRIES} does not have the digest that {INDEX} records"
         for key, entry in self._entries.items():
             try:
-                array, own_entry = open_volume_file(volume_file(self.path, key))
-                if content_digest(array[:]) != entry.content_digest:
+                path = volume_file(self.path, key)
+                if content_digest(open_volume_file(path)[:]) != entry.content_digest:
                     yield f"the voxels of the stored volume {key} have changed"
-                if own_entry != entry:
+                if read_own_entry(path) != entry:
                     yield f"the stored volume {key} and {ENTRIES} describe it differently"
             except InputError as error:
                 yield error.problem
@@ -178,7 +197,7 @@ class CropStore:
         if volume_key in self._open:
             self._open.move_to_end(volume_key)
         else:
-            self._open[volume_key], _ = open_volume_file(volume_file(self.path, volume_key))
+            self._open[volume_key] = open_volume_file(volume_file(self.path, volume_key))
             if len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
         return self._open[volume_key]

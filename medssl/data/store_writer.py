@@ -18,7 +18,7 @@ from medssl.data.store import (
     INDEX,
     VOLUMES,
     StoreIndex,
-    open_volume_file,
+    read_own_entry,
     volume_file,
 )
 from medssl.errors import InputError
@@ -65,7 +65,7 @@ def write_stored_volume(store: Path, array_IJK: NDArray[Any], **about: Any) -> S
 def finished_entry(store: Path, volume_key: str) -> StoreEntry | None:
     """Return the entry of a volume that an earlier run wrote, or None if it must be written."""
     try:
-        return open_volume_file(volume_file(store, volume_key))[1]
+        return read_own_entry(volume_file(store, volume_key))
     except InputError:
         return None
 

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from medssl.config.base import Config
 
@@ -191,13 +191,10 @@ class ViewSpec(Config, Generic[Draw]):
             )
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Join samples: views along their first axis, geometry along a new one."""
+        """Join samples: views along their first axis, geometry along a new one.
+
+        In a worker of a loader torch stacks straight into memory that the training process sees.
+        """
         kinds = zip(*(sample.views_BCIJK for sample in samples), strict=True)
-        names = samples[0].geometry
-        return Batch(
-            [torch.from_numpy(np.concatenate(kind)) for kind in kinds],
-            {
-                name: torch.from_numpy(np.stack([sample.geometry[name] for sample in samples]))
-                for name in names
-            },
-        )
+        geometry: dict[str, Tensor] = default_collate([sample.geometry for sample in samples])
+        return Batch([default_collate(list(kind)).flatten(0, 1) for kind in kinds], geometry)

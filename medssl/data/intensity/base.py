@@ -29,7 +29,6 @@ class Intensity(Configurable):
         low, high = self.limits(entry)
         if not high > low:
             return np.zeros(crop_IJK.shape, dtype=np.float32)
-        scaled_IJK = crop_IJK.astype(np.float32)
-        scaled_IJK -= np.float32(low)
+        scaled_IJK = np.subtract(crop_IJK, np.float32(low), dtype=np.float32)
         scaled_IJK *= np.float32(1 / (high - low))
         return np.clip(scaled_IJK, 0, 1, out=scaled_IJK)
