@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self, cast
 
 import torch
 from monai.losses import DiceCELoss
+from monai.metrics import compute_dice
+from monai.networks import one_hot
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -119,7 +121,7 @@ class VoCoOmni(Method):
         features = self.encoder.features(labelled.image_BCIJK)
         logits_BCIJK = _logits(self.decoder, self.head, features)
         loss = self._dice_ce(logits_BCIJK, labelled.label_BIJK)
-        dice = _foreground_dice(logits_BCIJK.argmax(1), labelled.label_BIJK)
+        dice = _foreground_dice(logits_BCIJK, labelled.label_BIJK)
         return self.config.supervised_weight * loss, {"labelled_dice": dice}
 
     def _pseudo(
@@ -181,8 +183,11 @@ def _logits(decoder: Decoder, head: nn.Module, features: list[Tensor]) -> Tensor
 
 
 @torch.no_grad()
-def _foreground_dice(found_BIJK: Tensor, label_BIJK: Tensor) -> Tensor:
-    """Return Dice over the voxels of every class but the background; 1 where there are none."""
-    right = ((found_BIJK == label_BIJK) & (label_BIJK > 0)).sum()
-    size = (found_BIJK > 0).sum() + (label_BIJK > 0).sum()
-    return torch.where(size > 0, 2 * right / size.clamp_min(1), 1.0)
+def _foreground_dice(logits_BCIJK: Tensor, label_BIJK: Tensor) -> Tensor:
+    """Return the mean Dice of patches and classes but the background; 1 where both have none."""
+    classes = logits_BCIJK.shape[1]
+    found_BCIJK = one_hot(logits_BCIJK.argmax(1, keepdim=True), classes)
+    label_BCIJK = one_hot(label_BIJK[:, None], classes)
+    return compute_dice(
+        found_BCIJK, label_BCIJK, include_background=False, ignore_empty=False
+    ).mean()

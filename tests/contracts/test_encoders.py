@@ -1,10 +1,14 @@
 """Every encoder keeps the promises of medssl.models.encoders.base; new files are picked up."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from medssl.config.choice import available, find
+from medssl.errors import ConfigError
 from medssl.models.encoders.base import upsampled
 from medssl.models.weights import load_decoder, load_encoder, save_encoder
 
@@ -55,6 +59,13 @@ def test_what_is_hidden_is_not_seen(encoder):
     others = encoder.masked_features(x_BCIJK + hidden * torch.randn_like(x_BCIJK), visible_BIJK)
     assert [m.shape for m in maps] == [m.shape for m in encoder.features(x_BCIJK)]
     assert all(torch.equal(a, b) for a, b in zip(maps, others, strict=True))
+
+
+def test_one_voxel_of_the_coarsest_map_is_enough_or_the_error_says_so(encoder):
+    x_BCIJK = torch.randn(2, encoder.config.in_channels, *[max(encoder.strides)] * encoder.dims)
+    normed = any(isinstance(m, _InstanceNorm) for m in encoder.modules())
+    with pytest.raises(ConfigError, match="normed over space") if normed else nullcontext():
+        assert all(level.isfinite().all() for level in encoder.train().features(x_BCIJK))
 
 
 def test_stages_hold_every_weight_once_in_the_order_of_the_data(encoder):

@@ -92,11 +92,10 @@ def test_the_embedding_is_the_mean_of_each_blocks_map():
     assert expected.shape == (2, 24 * 12)
 
 
-@pytest.mark.parametrize("grid", [(32, 32, 32), (64, 48, 64)])
-def test_a_grid_it_cannot_read_is_explained(grid):
+def test_a_grid_it_cannot_read_is_explained():
     encoder = SwinUNETREncoder.Config.tiny().build()
     with pytest.raises(ConfigError, match="multiple of 32"):
-        encoder.features(torch.zeros(1, 1, *grid))
+        encoder.features(torch.zeros(1, 1, 64, 48, 64))
 
 
 def test_heads_must_share_the_channels():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl.config.choice import Configurable
+from medssl.errors import ConfigError
 from medssl.models.decoders import Decoder
 
 
@@ -108,3 +109,23 @@ def upsampled(visible_BIJK: Tensor, like: Tensor) -> Tensor:
     for axis, (size, cells) in enumerate(zip(shape, coarse, strict=True), start=2):
         mask = mask.repeat_interleave(size // cells, axis)
     return mask
+
+
+def check_normed_grid(x_BCIJK: Tensor, stride: int) -> None:
+    """Explain what normalisation over space would say of a coarsest map of one voxel.
+
+    Args:
+        x_BCIJK: What the encoder is given.
+        stride: Input voxels per voxel of its coarsest map.
+
+    Raises:
+        ConfigError: No axis is longer than ``stride``.
+    """
+    grid = tuple(x_BCIJK.shape[2:])
+    if max(grid) <= stride:
+        raise ConfigError(
+            f"the encoder was given {grid} voxels, which its coarsest map shows as one voxel, but "
+            "that map is normed over space and needs two or more",
+            hint=f"choose {2 * stride} voxels or more along an axis of crops and patches, or an "
+            "encoder of fewer stages",
+        )

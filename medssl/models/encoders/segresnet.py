@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.models.decoders import Decoder
-from medssl.models.encoders.base import Encoder, pooled
+from medssl.models.encoders.base import Encoder, check_normed_grid, pooled
 
 
 class SegResNetEncoder(Encoder):
@@ -52,6 +52,8 @@ class SegResNetEncoder(Encoder):
         }
 
     def features(self, x_BCIJK: Tensor) -> list[Tensor]:
+        if self.config.norm == "instance":
+            check_normed_grid(x_BCIJK, self.strides[-1])
         return cast(list[Tensor], self.net(x_BCIJK))
 
     def pool(self, features: list[Tensor]) -> Tensor:

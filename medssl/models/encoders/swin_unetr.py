@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from medssl.errors import ConfigError
 from medssl.models.decoders import Decoder
-from medssl.models.encoders.base import Encoder, pooled
+from medssl.models.encoders.base import Encoder, check_normed_grid, pooled
 from medssl.models.swin_blocks import without_padding
 
 Positive = Annotated[int, Field(gt=0)]
@@ -97,13 +97,14 @@ class SwinUNETREncoder(Encoder):
         Raises:
             ConfigError: An axis is no multiple of 32, or the coarsest map is a single voxel.
         """
-        grid = tuple(x_BCIJK.shape[2:])
-        if any(n % self.strides[-1] for n in grid) or max(grid) == self.strides[-1]:
+        grid, stride = tuple(x_BCIJK.shape[2:]), self.strides[-1]
+        if any(n % stride for n in grid):
             raise ConfigError(
-                f"Swin UNETR was given {grid} voxels, but every axis must be a multiple of 32, and "
-                "one of them 64 or more, since its coarsest map is normed over space",
+                f"Swin UNETR was given {grid} voxels, of which every axis must be a multiple of "
+                f"{stride}",
                 hint="choose such a size for crops and patches, 64 or 96 along each axis",
             )
+        check_normed_grid(x_BCIJK, stride)
         full = self.encoder1(x_BCIJK)
         at_2, at_4, at_8, at_16, at_32 = self.swinViT(x_BCIJK)
         return [

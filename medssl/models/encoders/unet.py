@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medssl.models.decoders import Decoder
-from medssl.models.encoders.base import Encoder
+from medssl.models.encoders.base import Encoder, check_normed_grid
 from medssl.models.unet import PyramidEncoder, UNet, UNetDecoder, initialise
 
 Positive = Annotated[int, Field(gt=0)]
@@ -63,6 +63,7 @@ class UNetEncoder(Encoder):
         initialise(self.net)
 
     def features(self, x_BCIJK: Tensor) -> list[Tensor]:
+        check_normed_grid(x_BCIJK, self.strides[-1])
         return cast(list[Tensor], self.net(x_BCIJK))
 
     def stages(self) -> list[nn.Module]:
