@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -34,6 +34,9 @@ from medssl.training.task_model import (
     read_description,
     save_task_model,
 )
+
+VALIDATION: Final = "validation.json"
+"""Of each member: the scores of every validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,4 +241,4 @@ def _draw(folder: Path, best: BestByValidation) -> None:
     rows = _rows(folder, best)
     scores = sorted({name for row in best.history for name in row if name.startswith("val/")})
     draw_curves(folder / "curves.png", rows, {"training loss": ["loss"], "validation Dice": scores})
-    write_json(folder / "validation.json", best.history)
+    write_json(folder / VALIDATION, best.history)

@@ -6,7 +6,10 @@
 Every method pretrains on the unlabelled volumes and on the images of the labelled set, without
 its labels and without the patients held aside. Then the same network is fine-tuned on few labels
 from each encoder and from scratch: the same patients, patches, order and steps, for a short budget
-and for one at which the validation has long stopped rising. Seed by seed everything is drawn anew:
+and for one at which the validation has long stopped rising. A learning rate that suits one start
+spoils another, so every start, scratch too, tries the same plans first, on the seeds of the
+tuning, and keeps the one with the best Dice on the patients of the validation. Then, seed by seed,
+everything is drawn anew:
 first weights, pretraining, which patients are labelled, order of the patches; the patients held
 aside stay the same. Intervals resample seeds and patients. All of it are runs of the stages:
 interrupted, the same command goes on, and another method or seed adds to what is there.
@@ -46,14 +49,29 @@ from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.labelled import read_labelled
 from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.splits import LabelledSplitConfig, split_cases
+from medssl.training.twins import VALIDATION
 
 SETTINGS: Final = Path(__file__).with_suffix(".yaml")
 SCRATCH: Final = "scratch"
+TUNING: Final = "tuning"
 DRAWS: Final = 5000
 QUIET: Final = {"tracking": {"enabled": False}}
 
 Tree = dict[str, Any]
 Positive = Annotated[int, Field(gt=0)]
+
+
+class TuningConfig(Config):
+    """How each start finds the plan that suits it."""
+
+    plans: dict[str, Tree]
+    """Settings of `medssl finetune`, by the name of the plan."""
+    labels: Positive
+    """Labelled patients that train."""
+    steps: Positive
+    """Fine-tuning steps."""
+    seeds: tuple[int, ...]
+    """Other than those of the comparison; all of them begin with the encoders of its first one."""
 
 
 class StudyConfig(Config):
@@ -76,20 +94,26 @@ class StudyConfig(Config):
     methods: dict[str, Tree]
     """What each method sets beyond them."""
     finetune: Tree
-    """Settings of `medssl finetune`."""
+    """Settings of `medssl finetune` that all plans share."""
+    tuning: TuningConfig
+    """The plans, and how they are tried."""
 
 
 class Arm(NamedTuple):
-    """One fine-tuning: from which start, on how many labels, for how long."""
+    """One fine-tuning: from which start, by which plan, on how many labels, for how long."""
 
     method: str
+    plan: str
     labels: int
     budget: str
+    steps: int
     seed: int
+    encoder_seed: int
 
     def folder(self, work: Path) -> Path:
         """Return where its runs lie."""
-        return work / self.budget / f"{self.labels}-labels" / f"{self.method}-{self.seed}"
+        name = f"{self.method}-{self.seed}"
+        return work / self.budget / f"{self.labels}-labels" / self.plan / name
 
 
 def make_store(study: StudyConfig, data: Path, work: Path) -> Path:
@@ -136,30 +160,60 @@ def encoder_of(work: Path, method: str, seed: int) -> Path:
     return work / "encoders" / f"{method}-{seed}"
 
 
-def finetune_one(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> pd.DataFrame:
-    """Fine-tune and score one arm; returns its Dice per patient and class."""
+def finetune_one(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> float:
+    """Fine-tune one arm; returns the Dice on patients of the validation that chose its weights."""
     torch.set_num_threads(1)
-    folder, steps = arm.folder(work), study.budgets[arm.budget]
     start: Tree = (
         {"encoder": study.pretrain["encoder"]}
         if arm.method == SCRATCH
-        else {"encoder_from": encoder_of(work, arm.method, arm.seed), "from_scratch_twin": False}
+        else {
+            "encoder_from": encoder_of(work, arm.method, arm.encoder_seed),
+            "from_scratch_twin": False,
+        }
     )
     few = {**study.splits.model_dump(), "train_patients": arm.labels, "train_seed": arm.seed}
     own: Tree = {
         "dataset": dataset_of(data),
-        "out": folder / "finetune",
+        "out": arm.folder(work) / "finetune",
         "splits": few,
-        "schedule": {"steps": steps, "warmup_steps": max(1, steps // 10)},
+        "schedule": {"steps": arm.steps, "warmup_steps": max(1, arm.steps // 10)},
         "seed": arm.seed,
     }
-    config = validate(FinetuneConfig, {**merged(study.finetune, own), **start, **QUIET}, where="")
+    tree = merged(merged(study.finetune, study.tuning.plans[arm.plan]), own)
+    config = validate(FinetuneConfig, {**tree, **start, **QUIET}, where="")
     finetune(config)
+    history = json.loads((config.out / config.members[0] / VALIDATION).read_text())
+    return max(float(row["val/dice"]) for row in history)
+
+
+def score_one(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> pd.DataFrame:
+    """Fine-tune and score one arm; returns its Dice per patient held aside and class."""
+    finetune_one(arm, study=study, data=data, work=work)
+    folder = arm.folder(work)
     result = evaluate(
         EvaluateConfig(finetune=folder / "finetune", out=folder / "evaluate", **QUIET)
     )
     table = pd.read_csv(result.folder / "cases.csv")[["patient_key", "class", "dice"]]
     return table.assign(**arm._asdict())
+
+
+def tune(study: StudyConfig, data: Path, work: Path, workers: int) -> pd.DataFrame:
+    """Try every plan from every start; returns validation Dice, a row per trial."""
+    tuning = study.tuning
+    trials = [
+        Arm(method, plan, tuning.labels, TUNING, tuning.steps, seed, study.seeds[0])
+        for method in (SCRATCH, *study.methods)
+        for plan in tuning.plans
+        for seed in tuning.seeds
+    ]
+    tried = partial(_tried, study=study, data=data, work=work)
+    rows = sorted(map_unordered(tried, trials, workers=workers))
+    return pd.DataFrame(rows, columns=["method", "plan", "seed", "dice"])
+
+
+def _tried(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> tuple[str, str, int, float]:
+    dice = finetune_one(arm, study=study, data=data, work=work)
+    return arm.method, arm.plan, arm.seed, dice
 
 
 def merged(base: Tree, own: Tree) -> Tree:
@@ -225,6 +279,18 @@ def summarise(rows: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]
     return found
 
 
+def show_trials(trials: pd.DataFrame, console: Console) -> None:
+    """Print one line per start: the mean Dice of each plan, and which one it keeps."""
+    best = best_plans(trials)
+    means = trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
+    table = Table(title="Dice on patients of the validation, for each plan of fine-tuning")
+    for name in ("start", *means.columns, "keeps"):
+        table.add_column(name)
+    for method, row in means.iterrows():
+        table.add_row(str(method), *(f"{value:.3f}" for value in row), best[str(method)])
+    console.print(table)
+
+
 def show(found: Sequence[dict[str, Any]], console: Console) -> None:
     """Print one line per arm."""
     table = Table(title="Dice on patients held aside")
@@ -266,24 +332,34 @@ def draw(path: Path, found: Sequence[dict[str, Any]]) -> None:
         figure.savefig(partial_path, dpi=120, format="png")
 
 
-def run(study: StudyConfig, data: Path, work: Path, workers: int) -> list[dict[str, Any]]:
-    """Run what is missing of the study and return its table."""
+def run(
+    study: StudyConfig, data: Path, work: Path, workers: int
+) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Run what is missing of the study; returns its table, and the trials of the plans."""
     make_store(study, data, work)
     encoders = list(itertools.product(study.methods, study.seeds))
     for _ in map_unordered(
         partial(pretrain_one, study=study, work=work), encoders, workers=workers
     ):
         pass
+    trials = tune(study, data, work, workers)
+    plans = best_plans(trials)
     arms = [
-        Arm(method, labels, budget, seed)
-        for budget in study.budgets
+        Arm(method, plans[method], labels, budget, steps, seed, seed)
+        for budget, steps in study.budgets.items()
         for seed in study.seeds
         for labels in study.labels
         for method in (SCRATCH, *study.methods)
     ]
-    score = partial(finetune_one, study=study, data=data, work=work)
+    score = partial(score_one, study=study, data=data, work=work)
     rows = pd.concat(list(map_unordered(score, arms, workers=workers)))
-    return summarise(rows.sort_values(["budget", "labels", "seed"]), list(study.methods))
+    return summarise(rows.sort_values(["budget", "labels", "seed"]), list(study.methods)), trials
+
+
+def best_plans(trials: pd.DataFrame) -> dict[str, str]:
+    """Return, for each start, the plan of the highest mean Dice on patients of the validation."""
+    means = trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
+    return {str(method): str(plan) for method, plan in means.idxmax(axis=1).items()}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -299,12 +375,20 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     with user_errors_explained():
         study = load(StudyConfig, given.config, given.set)
-        found = run(study, given.data.resolve(), given.work.resolve(), given.workers)
-    show(found, Console(width=140))
+        found, trials = run(study, given.data.resolve(), given.work.resolve(), given.workers)
+    console = Console(width=140)
+    show_trials(trials, console)
+    show(found, console)
     draw(given.work / "label_efficiency.png", found)
     write_json(
         given.work / "label_efficiency.json",
-        {"machine": describe(), "settings": json.loads(study.model_dump_json()), "rows": found},
+        {
+            "machine": describe(),
+            "settings": json.loads(study.model_dump_json()),
+            "tuning": trials.to_dict("records"),
+            "plans": best_plans(trials),
+            "rows": found,
+        },
     )
 
 

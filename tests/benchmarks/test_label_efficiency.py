@@ -56,6 +56,17 @@ def test_a_method_is_apart_where_no_interval_overlaps(dice, apart):
     assert method["apart_from_scratch"] is apart
 
 
+def test_every_start_keeps_the_plan_that_suits_it():
+    dice = {("scratch", "a"): (0.5, 0.7), ("scratch", "b"): (0.8, 0.3),
+            ("voco", "a"): (0.1, 0.2), ("voco", "b"): (0.1, 0.3)}  # fmt: skip
+    trials = [
+        {"method": method, "plan": plan, "seed": seed, "dice": value}
+        for (method, plan), values in dice.items()
+        for seed, value in enumerate(values)
+    ]
+    assert study.best_plans(pd.DataFrame(trials)) == {"scratch": "a", "voco": "b"}
+
+
 def test_it_pretrains_without_the_patients_held_aside_and_prints_a_table(shipped, tmp_path, capsys):
     data, work = tmp_path / "data", tmp_path / "work"
     (data / "volumes" / "mr").mkdir(parents=True)
@@ -67,6 +78,10 @@ def test_it_pretrains_without_the_patients_held_aside_and_prints_a_table(shipped
         "labels=[2]",
         "seeds=[0]",
         "budgets={short: 2}",
+        "tuning.plans={slow: {optimizer: {lr: 1e-9}}, usual: {}}",
+        "tuning.labels=2",
+        "tuning.steps=2",
+        "tuning.seeds=[9]",
         "pretrain.schedule={steps: 2, warmup_steps: 1}",
         "prepare.spacing_mm=[2.0, 2.0, 2.0]",
         f"methods={{voco: {{method: {method}}}}}",
@@ -75,8 +90,10 @@ def test_it_pretrains_without_the_patients_held_aside_and_prints_a_table(shipped
     assert "Dice on patients held aside" in capsys.readouterr().out
     found = json.loads((work / "label_efficiency.json").read_text())
     assert [row["method"] for row in found["rows"]] == ["scratch", "voco"]
+    assert len(found["tuning"]) == 2 * 2
     assert (work / "label_efficiency.png").stat().st_size > 1000
-    config = json.loads((work / "short/2-labels/scratch-0/finetune/splits.json").read_text())
+    folder = work / "short/2-labels" / found["plans"]["scratch"] / "scratch-0/finetune"
+    config = json.loads((folder / "splits.json").read_text())
     labelled = read_labelled(study.dataset_of(data))
     held_aside = len(config["cases"]["test"])
     assert held_aside > 5

@@ -29,6 +29,6 @@ class Intensity(Configurable):
         low, high = self.limits(entry)
         if not high > low:
             return np.zeros(crop_IJK.shape, dtype=np.float32)
-        scaled_IJK = np.subtract(crop_IJK, np.float32(low), dtype=np.float32)
+        scaled_IJK: NDArray[np.float32] = np.subtract(crop_IJK, np.float32(low), dtype=np.float32)
         scaled_IJK *= np.float32(1 / (high - low))
         return np.clip(scaled_IJK, 0, 1, out=scaled_IJK)
