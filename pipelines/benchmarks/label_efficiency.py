@@ -6,8 +6,7 @@
 Every method pretrains on the unlabelled volumes and on the images of the labelled set, without
 its labels and without the patients held aside. Then the same network is fine-tuned on few labels
 from each encoder and from scratch: the same patients, patches, order and steps, for a short budget
-and for one at which the validation has long stopped rising. A learning rate that suits one start
-spoils another, so every start, scratch too, tries the same plans first, on the seeds of the
+and for a long one. A learning rate that suits one start spoils another, so every start, scratch too, tries the same plans first, on the seeds of the
 tuning, and keeps the one with the best Dice on the patients of the validation. Then, seed by seed,
 everything is drawn anew:
 first weights, pretraining, which patients are labelled, order of the patches; the patients held
