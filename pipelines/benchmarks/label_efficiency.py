@@ -6,12 +6,12 @@
 Every method pretrains on the unlabelled volumes and on the images of the labelled set, without
 its labels and without the patients held aside. Then the same network is fine-tuned on few labels
 from each encoder and from scratch: the same patients, patches, order and steps, for a short budget
-and for a long one. A learning rate that suits one start spoils another, so every start, scratch too, tries the same plans first, on the seeds of the
-tuning, and keeps the one with the best Dice on the patients of the validation. Then, seed by seed,
-everything is drawn anew:
-first weights, pretraining, which patients are labelled, order of the patches; the patients held
-aside stay the same. Intervals resample seeds and patients. All of it are runs of the stages:
-interrupted, the same command goes on, and another method or seed adds to what is there.
+and for a long one. A learning rate that suits one start spoils another, so every start, scratch
+too, first tries the same plans on the seeds of the tuning, and keeps the one with the best Dice on
+the patients of the validation. Then, seed by seed, everything is drawn anew: first weights,
+pretraining, which patients are labelled, order of the patches; the patients held aside stay the
+same. Intervals resample seeds and patients. All of it are runs of the stages: interrupted, the same
+command goes on, and another method or seed adds to what is there.
 """
 
 import argparse
