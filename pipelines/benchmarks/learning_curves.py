@@ -78,7 +78,7 @@ def tree_of(path: Path, options: argparse.Namespace) -> Tree:
     tree["rhythm"] = {
         "record_steps": max(every // 2, 1), "validate_steps": every, "checkpoint_steps": every,
     }  # fmt: skip
-    tree["engine"] = {"accelerator": options.accelerator}
+    tree["engine"] = {"accelerator": options.accelerator, "precision": options.precision}
     tree["loader"] = {"volumes_per_batch": options.volumes, "workers": 0, "validation_batches": 2}
     if not options.own_encoder:
         tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
@@ -149,6 +149,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--own-encoder", action="store_true", help="not the smallest of its kind")
     parser.add_argument("--tiny", action="store_true", help="the smallest crops and heads as well")
     parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--precision", default="32-true", help="as engine.precision")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
 
