@@ -4,10 +4,11 @@
     python -m pipelines.benchmarks.learning_curves --store STORE --work W configs/pretrain/voco.yaml
 
 Every configuration pretrains for a few hundred steps on the same store, with the smallest encoder
-of the kind it names (``--own-encoder``: the one it describes). The figure has one panel for each:
-its loss and parts, in training and on unseen volumes, and dashed what one output for every input
-reaches at best. Interrupted, the same command goes on; what cannot run on this store is named with
-the reason.
+of the kind it names (``--own-encoder``: the one it describes). ``--crop 24`` makes all crops small,
+and lets a convolutional encoder stand in for Swin UNETR, which cannot read such. The figure has one
+panel for each: its loss and parts, in training and on unseen volumes, and dashed what one output
+for every input reaches at best. Interrupted, the same command goes on; what cannot run on this
+store is named with the reason.
 """
 
 import argparse
@@ -80,11 +81,25 @@ def tree_of(path: Path, options: argparse.Namespace) -> Tree:
     }  # fmt: skip
     tree["engine"] = {"accelerator": options.accelerator, "precision": options.precision}
     tree["loader"] = {"volumes_per_batch": options.volumes, "workers": 0, "validation_batches": 2}
+    if options.crop:
+        resize_crops(tree["method"]["views"], options.crop)
+        if tree["encoder"]["name"] == "swin_unetr":  # reads multiples of 32 alone
+            tree["encoder"] = {"name": "segresnet"}
     if not options.own_encoder:
         tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
     if options.tiny:
         tree["method"] = smallest("medssl.methods", tree["method"])
     return tree
+
+
+def resize_crops(views: Tree, voxels: int) -> None:
+    """Give every crop that views name another size, and local ones half of it."""
+    sizes = {"crop_voxels": voxels, "local_voxels": voxels // 2, "resize_to": None}
+    for name, value in views.items():
+        if isinstance(value, dict):
+            resize_crops(value, voxels)
+        elif name in sizes:
+            views[name] = sizes[name]
 
 
 def smallest(package: str, section: Tree, *, keep: tuple[str, ...] = ()) -> Tree:
@@ -146,6 +161,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="runs, figure and numbers")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--volumes", type=int, default=4, help="volumes in a batch")
+    parser.add_argument("--crop", type=int, help="voxels along crops, where another size is wanted")
     parser.add_argument("--own-encoder", action="store_true", help="not the smallest of its kind")
     parser.add_argument("--tiny", action="store_true", help="the smallest crops and heads as well")
     parser.add_argument("--accelerator", default="cpu")
