@@ -27,9 +27,13 @@ class Match:
     names: dict[str, str] = field(default_factory=dict)
     """Name in the network -> name in the file."""
 
-    def elements(self, tensors: Mapping[str, Tensor]) -> int:
-        """Return how many numbers the tensors hold."""
-        return sum(tensors[name].numel() for name in self.names.values())
+    def extent(self, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+        """Return how many names there are, and how many numbers their tensors hold.
+
+        Names come first: the tensors of one coarse stage may hold more than a whole decoder, a
+        few of whose names they share.
+        """
+        return len(self.names), sum(tensors[name].numel() for name in self.names.values())
 
 
 def find_network(
@@ -57,8 +61,8 @@ def find_network(
         matches = inside
     if not matches:
         return Match("")
-    most = max(match.elements(weights.tensors) for match in matches)
-    best = [match for match in matches if match.elements(weights.tensors) == most]
+    most = max(match.extent(weights.tensors) for match in matches)
+    best = [match for match in matches if match.extent(weights.tensors) == most]
     first = min(best, key=lambda match: len(match.before))
     others = [match for match in best if _differ(first, match, weights.tensors)]
     if others:
@@ -115,8 +119,8 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 
 def _no_such_part(weights: ForeignWeights, matches: list[Match], part: str) -> InputError:
-    size = {match.before: match.elements(weights.tensors) for match in matches}
-    largest = sorted(filter(None, size), key=lambda before: -size[before])[:4]
+    size = {match.before: match.extent(weights.tensors) for match in matches}
+    largest = sorted(filter(None, size), key=size.__getitem__, reverse=True)[:4]
     there = ", ".join(before.rstrip(".") for before in largest) or "nothing stands before its names"
     return InputError(
         f"{weights.source}: has no part called {part!r} that fits the encoder",

@@ -151,6 +151,14 @@ def test_the_released_nnunet_has_292_names_of_108_tensors():
     assert len(unique) == 108
 
 
+def test_a_coarse_stage_is_not_taken_for_the_decoder_that_it_outweighs(tmp_path):
+    channels = (2, 4, 8, 32)
+    held = {"network_weights": layouts.nnunet(channels)}
+    encoder = unet(channels=channels, depths=(2, 2, 2, 2))
+    report, decoder = load(saved(tmp_path, held), encoder)
+    assert decoder is not None, report.decoder
+
+
 def test_nnssls_dictionary_is_read(tmp_path):
     held = layouts.nnssl()
     encoder = unet(residual=True, depths=(1, 1, 1))
