@@ -106,7 +106,7 @@ def apply_change(
     Args:
         crop_IJK: The crop as it was cut.
         change: What was drawn.
-        out_IJK: Where to write; null for a new array.
+        out_IJK: Where to write; None for a new array.
     """
     axes = tuple(axis for axis, flip in enumerate(change.flips) if flip)
     turned_IJK = np.rot90(np.flip(crop_IJK, axes), change.quarter_turns, axes=(0, 1))
