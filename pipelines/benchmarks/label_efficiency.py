@@ -352,7 +352,7 @@ def run(
     ]
     score = partial(score_one, study=study, data=data, work=work)
     rows = pd.concat(list(map_unordered(score, arms, workers=workers)))
-    return summarise(rows.sort_values(["budget", "labels", "seed"]), list(study.methods)), trials
+    return summarise(rows.sort_values(["steps", "labels", "seed"]), list(study.methods)), trials
 
 
 def best_plans(trials: pd.DataFrame) -> dict[str, str]:
