@@ -6,9 +6,9 @@
 Every configuration pretrains for a few hundred steps on the same store, with the smallest encoder
 of the kind it names (``--own-encoder``: the one it describes). ``--crop 24`` makes all crops small,
 and lets a convolutional encoder stand in for Swin UNETR, which cannot read such. The figure has one
-panel for each: its loss and parts, in training and on unseen volumes, and dashed what one output
-for every input reaches at best. Interrupted, the same command goes on; what cannot run on this
-store is named with the reason.
+panel for each: every part on unseen volumes, and dashed what one output for every input reaches at
+best; the table has all that was recorded. Interrupted, the same command goes on; what cannot run on
+this store is named with the reason.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def draw(recorded: dict[str, Rows], path: Path) -> None:
     """Draw one panel for each configuration."""
     rows, panels = [], {}
     for config, own in recorded.items():
-        drawn = names_of(own)
+        drawn = bounded(names_of(own))
         panels[config] = [f"{config}: {name}" for name in drawn]
         for row in own:
             numbers = {f"{config}: {name}": row[name] for name in drawn if name in row}
@@ -126,15 +126,22 @@ def names_of(rows: Rows) -> list[str]:
     return [name for panel in PANELS for name in panels.get(panel, [])]
 
 
+def bounded(names: list[str]) -> list[str]:
+    """Return the parts with a bound, and their bounds: on unseen volumes where they were scored."""
+    both = [name for name in names if name.endswith(BOUND) or name + BOUND in names]
+    return [name for name in both if name.startswith("val/")] or both
+
+
 def last_of(rows: Rows) -> Tree:
     """Return the last value of everything drawn, and which parts fell below their bound."""
     last: dict[str, float] = {}
     for row in rows:
         last |= {name: row[name] for name in names_of([row])}
-    bounded = [name for name in last if name + BOUND in last]
     return {
         "last": last,
-        "below_constant": {name: last[name] < last[name + BOUND] for name in bounded},
+        "below_constant": {
+            name: value < last[name + BOUND] for name, value in last.items() if name + BOUND in last
+        },
     }
 
 
