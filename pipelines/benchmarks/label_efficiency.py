@@ -21,16 +21,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, cast
+from typing import Annotated, Any, Final, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
 from medssl.cli.run import user_errors_explained
 from medssl.config.base import Config
@@ -41,7 +37,7 @@ from medssl.evaluation.evaluate import EvaluateConfig, evaluate
 from medssl.ingest.config import IngestConfig
 from medssl.ingest.ingest import ingest
 from medssl.runs.environment import describe
-from medssl.runs.folder import atomic_path, write_json
+from medssl.runs.folder import write_json
 from medssl.runs.workers import map_unordered
 from medssl.training.finetune import finetune
 from medssl.training.finetune_config import FinetuneConfig
@@ -49,11 +45,17 @@ from medssl.training.labelled import read_labelled
 from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.splits import LabelledSplitConfig, split_cases
 from medssl.training.twins import VALIDATION
+from pipelines.benchmarks.label_efficiency_report import (
+    SCRATCH,
+    best_plans,
+    draw,
+    show,
+    show_trials,
+    summarise,
+)
 
 SETTINGS: Final = Path(__file__).with_suffix(".yaml")
-SCRATCH: Final = "scratch"
 TUNING: Final = "tuning"
-DRAWS: Final = 5000
 QUIET: Final = {"tracking": {"enabled": False}}
 
 Tree = dict[str, Any]
@@ -224,113 +226,6 @@ def merged(base: Tree, own: Tree) -> Tree:
     return both
 
 
-def dice_of(rows: pd.DataFrame, method: str) -> NDArray[np.float64]:
-    """Return mean Dice over classes as ``(seeds, patients)`` of one method's rows."""
-    mine = rows[rows["method"] == method]
-    table = mine.pivot_table(index="seed", columns="patient_key", values="dice", aggfunc="mean")
-    return np.asarray(table.sort_index().sort_index(axis=1), dtype=np.float64)
-
-
-def interval(values_SP: NDArray[np.float64], draws: int = DRAWS) -> tuple[float, float, float]:
-    """Return the mean and its 95 % percentile interval, seeds and patients drawn anew.
-
-    Two-way bootstrap: rows (seeds) and columns (patients) are drawn with replacement, each
-    independently (Owen 2007, "The pigeonhole bootstrap").
-    """
-    rng = np.random.default_rng(0)
-    seeds, patients = values_SP.shape
-    rows_DS = rng.integers(seeds, size=(draws, seeds))
-    columns_DP = rng.integers(patients, size=(draws, patients))
-    weights_DS = _counts(rows_DS, seeds) / seeds
-    weights_DP = _counts(columns_DP, patients) / patients
-    means_D = np.einsum("ds,sp,dp->d", weights_DS, values_SP, weights_DP, optimize=True)
-    low, high = np.percentile(means_D, [2.5, 97.5])
-    return float(values_SP.mean()), float(low), float(high)
-
-
-def _counts(drawn_DN: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Return how often each of ``size`` items was drawn, per row."""
-    offset = np.arange(len(drawn_DN))[:, None] * size
-    counted = np.bincount((drawn_DN + offset).ravel(), minlength=len(drawn_DN) * size)
-    return counted.reshape(len(drawn_DN), size).astype(np.float64)
-
-
-def summarise(rows: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Return, per budget, labels and method, Dice and its difference to scratch."""
-    found = []
-    for arm, group in rows.groupby(["budget", "labels"], sort=False):
-        budget, labels = cast(tuple[str, int], arm)
-        scratch_SP = dice_of(group, SCRATCH)
-        scratch_high = interval(scratch_SP)[2]
-        for method in (SCRATCH, *methods):
-            values_SP = dice_of(group, method)
-            mean, low, high = interval(values_SP)
-            gain, gain_low, gain_high = interval(values_SP - scratch_SP)
-            found.append(
-                {
-                    "budget": budget, "labels": labels, "method": method,
-                    "dice": mean, "low": low, "high": high,
-                    "by_seed": values_SP.mean(axis=1).round(4).tolist(),
-                    "gain": gain, "gain_low": gain_low, "gain_high": gain_high,
-                    "apart_from_scratch": low > scratch_high,
-                }
-            )  # fmt: skip
-    return found
-
-
-def show_trials(trials: pd.DataFrame, console: Console) -> None:
-    """Print one line per start: the mean Dice of each plan, and which one it keeps."""
-    best = best_plans(trials)
-    means = trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
-    table = Table(title="Dice on patients of the validation, for each plan of fine-tuning")
-    for name in ("start", *means.columns, "keeps"):
-        table.add_column(name)
-    for method, row in means.iterrows():
-        table.add_row(str(method), *(f"{value:.3f}" for value in row), best[str(method)])
-    console.print(table)
-
-
-def show(found: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print one line per arm."""
-    table = Table(title="Dice on patients held aside")
-    for name in ("budget", "labels", "start", "Dice", "95 %", "seeds", "gain", "95 %", "apart"):
-        table.add_column(name)
-    for row in found:
-        scratch = row["method"] == SCRATCH
-        table.add_row(
-            row["budget"], str(row["labels"]), row["method"], f"{row['dice']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
-            " ".join(f"{value:.2f}" for value in row["by_seed"]),
-            "" if scratch else f"{row['gain']:+.3f}",
-            "" if scratch else f"{row['gain_low']:+.3f} to {row['gain_high']:+.3f}",
-            "" if scratch else ("yes" if row["apart_from_scratch"] else "no"),
-        )  # fmt: skip
-    console.print(table)
-
-
-def draw(path: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Write a figure: Dice over the number of labels, one panel per budget."""
-    frame = pd.DataFrame(found)
-    budgets = list(dict.fromkeys(frame["budget"]))
-    figure = Figure(figsize=(5 * len(budgets), 4), layout="constrained")
-    panels = figure.subplots(1, len(budgets), squeeze=False, sharey=True)[0]
-    for axes, budget in zip(panels, budgets, strict=True):
-        for method, rows in frame[frame["budget"] == budget].groupby("method", sort=False):
-            style = "--" if method == SCRATCH else "-"
-            line = axes.plot(rows["labels"], rows["dice"], style, marker="o", label=method)[0]
-            axes.fill_between(
-                rows["labels"], rows["low"], rows["high"], alpha=0.12, color=line.get_color()
-            )
-        axes.set(title=f"{budget} fine-tuning", xlabel="labelled patients", xscale="log")
-        axes.set_xticks(sorted(set(frame["labels"])), sorted(set(frame["labels"])), minor=False)
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("Dice, patients held aside")
-    panels[-1].legend(frameon=False, fontsize=8)
-    with atomic_path(path) as partial_path:
-        figure.savefig(partial_path, dpi=120, format="png")
-
-
 def run(
     study: StudyConfig, data: Path, work: Path, workers: int
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
@@ -353,12 +248,6 @@ def run(
     score = partial(score_one, study=study, data=data, work=work)
     rows = pd.concat(list(map_unordered(score, arms, workers=workers)))
     return summarise(rows.sort_values(["steps", "labels", "seed"]), list(study.methods)), trials
-
-
-def best_plans(trials: pd.DataFrame) -> dict[str, str]:
-    """Return, for each start, the plan of the highest mean Dice on patients of the validation."""
-    means = trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
-    return {str(method): str(plan) for method, plan in means.idxmax(axis=1).items()}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from medssl.data.store import CropStore
 from medssl.training.labelled import read_labelled
 from pipelines.benchmarks import label_efficiency as study
+from pipelines.benchmarks import label_efficiency_report as report
 
 
 def slow_interval(values_SP, draws):
@@ -26,7 +27,7 @@ def slow_interval(values_SP, draws):
 
 def test_intervals_are_those_of_drawing_seeds_and_patients():
     values_SP = np.random.default_rng(1).random((3, 7))
-    np.testing.assert_allclose(study.interval(values_SP, 50), slow_interval(values_SP, 50))
+    np.testing.assert_allclose(report.interval(values_SP, 50), slow_interval(values_SP, 50))
 
 
 def test_sections_are_merged_and_components_replaced():
@@ -50,7 +51,7 @@ def rows_of(dice_by_method):
 
 @pytest.mark.parametrize(("dice", "apart"), [(0.9, True), (0.501, False)])
 def test_a_method_is_apart_where_no_interval_overlaps(dice, apart):
-    scratch, method = study.summarise(rows_of({"scratch": 0.5, "voco": dice}), ["voco"])
+    scratch, method = report.summarise(rows_of({"scratch": 0.5, "voco": dice}), ["voco"])
     assert scratch["dice"] == pytest.approx(0.52)
     assert method["gain"] == pytest.approx(dice - 0.5)
     assert method["apart_from_scratch"] is apart
@@ -64,7 +65,7 @@ def test_every_start_keeps_the_plan_that_suits_it():
         for (method, plan), values in dice.items()
         for seed, value in enumerate(values)
     ]
-    assert study.best_plans(pd.DataFrame(trials)) == {"scratch": "a", "voco": "b"}
+    assert report.best_plans(pd.DataFrame(trials)) == {"scratch": "a", "voco": "b"}
 
 
 def test_it_pretrains_without_the_patients_held_aside_and_prints_a_table(shipped, tmp_path, capsys):
