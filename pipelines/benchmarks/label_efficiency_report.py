@@ -17,9 +17,14 @@ SCRATCH: Final = "scratch"
 DRAWS: Final = 5000
 
 
+def plan_means(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return mean Dice on patients of the validation: a row per start, a column per plan."""
+    return trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
+
+
 def best_plans(trials: pd.DataFrame) -> dict[str, str]:
     """Return, for each start, the plan of the highest mean Dice on patients of the validation."""
-    means = trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
+    means = plan_means(trials)
     return {str(method): str(plan) for method, plan in means.idxmax(axis=1).items()}
 
 
@@ -80,7 +85,7 @@ def summarise(rows: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]
 def show_trials(trials: pd.DataFrame, console: Console) -> None:
     """Print one line per start: the mean Dice of each plan, and which one it keeps."""
     best = best_plans(trials)
-    means = trials.groupby(["method", "plan"], sort=False)["dice"].mean().unstack()
+    means = plan_means(trials)
     table = Table(title="Dice on patients of the validation, for each plan of fine-tuning")
     for name in ("start", *means.columns, "keeps"):
         table.add_column(name)

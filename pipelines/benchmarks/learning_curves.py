@@ -83,7 +83,7 @@ def tree_of(path: Path, options: argparse.Namespace) -> Tree:
     tree["loader"] = {"volumes_per_batch": options.volumes, "workers": 0, "validation_batches": 2}
     if options.crop:
         resize_crops(tree["method"]["views"], options.crop)
-        if tree["encoder"]["name"] == "swin_unetr":  # reads multiples of 32 alone
+        if tree["encoder"]["name"] == "swin_unetr" and options.crop % 32:  # all it can read
             tree["encoder"] = {"name": "segresnet"}
     if not options.own_encoder:
         tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
@@ -133,7 +133,7 @@ def bounded(names: list[str]) -> list[str]:
 
 
 def last_of(rows: Rows) -> Tree:
-    """Return the last value of everything drawn, and which parts fell below their bound."""
+    """Return the last value of every loss and part, and which parts fell below their bound."""
     last: dict[str, float] = {}
     for row in rows:
         last |= {name: row[name] for name in names_of([row])}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from medssl.data.store import volume_file
+from medssl.data.store import open_volume_file, read_own_entry, volume_file
 from medssl.data.store_writer import finished_entry, write_stored_volume
 
 
@@ -54,8 +54,6 @@ def test_an_entry_without_a_statistic_is_refused(tmp_path, about, noise):
 def test_blocks_are_small_and_memory_order_does_not_matter(tmp_path, about):
     array_IJK = np.asfortranarray(np.arange(70 * 40 * 33, dtype=np.int32).reshape(70, 40, 33))
     entry = write_stored_volume(tmp_path, array_IJK, **about)
-    from medssl.data.store import open_volume_file, read_own_entry
-
     path = volume_file(tmp_path, "a")
     stored, own_entry = open_volume_file(path), read_own_entry(path)
     assert stored.blocks == (32, 32, 32)

@@ -157,6 +157,9 @@ def test_a_coarse_stage_is_not_taken_for_the_decoder_that_it_outweighs(tmp_path)
     encoder = unet(channels=channels, depths=(2, 2, 2, 2))
     report, decoder = load(saved(tmp_path, held), encoder)
     assert decoder is not None, report.decoder
+    theirs = held["network_weights"]
+    for name, value in decoder.state_dict().items():
+        assert torch.equal(value, theirs[f"decoder.{name}"])
 
 
 def test_nnssls_dictionary_is_read(tmp_path):
