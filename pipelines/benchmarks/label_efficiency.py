@@ -21,11 +21,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 
 from medssl.cli.run import user_errors_explained
@@ -98,6 +98,16 @@ class StudyConfig(Config):
     """Settings of `medssl finetune` that all plans share."""
     tuning: TuningConfig
     """The plans, and how they are tried."""
+
+    @model_validator(mode="after")
+    def _tuned_apart(self) -> Self:
+        both = sorted({*self.seeds} & {*self.tuning.seeds})
+        if both:
+            raise ValueError(
+                f"tuning.seeds and seeds share {both}: what chose the plan must not be compared, "
+                "so give the tuning seeds of its own"
+            )
+        return self
 
 
 class Arm(NamedTuple):

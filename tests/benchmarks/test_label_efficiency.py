@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medssl.config.load import load
 from medssl.data.store import CropStore
+from medssl.errors import ConfigError
 from medssl.training.labelled import read_labelled
 from pipelines.benchmarks import label_efficiency as study
 from pipelines.benchmarks import label_efficiency_report as report
@@ -66,6 +68,11 @@ def test_every_start_keeps_the_plan_that_suits_it():
         for seed, value in enumerate(values)
     ]
     assert report.best_plans(pd.DataFrame(trials)) == {"scratch": "a", "voco": "b"}
+
+
+def test_plans_are_not_chosen_on_seeds_that_are_compared():
+    with pytest.raises(ConfigError, match=r"share \[1\]"):
+        load(study.StudyConfig, study.SETTINGS, ["tuning.seeds=[1, 9]"])
 
 
 def test_it_pretrains_without_the_patients_held_aside_and_prints_a_table(shipped, tmp_path, capsys):

@@ -22,3 +22,15 @@ def test_a_method_is_trained_drawn_and_compared_with_its_bound(tmp_path, capsys)
     assert "no_such_method" in result["skipped"]["broken"]
     assert (work / "learning_curves.png").stat().st_size > 0
     assert "skipped broken" in capsys.readouterr().out
+
+
+def test_small_crops_are_given_to_a_network_that_can_read_them(tmp_path):
+    path = learning_curves.CONFIGS / "voco_paper.yaml"
+    given = ["--store", str(tmp_path), "--work", str(tmp_path), "--precision", "bf16-mixed"]
+    tree = learning_curves.tree_of(path, learning_curves._options([*given, "--crop", "24"]))
+    views = tree["method"]["views"]
+    assert (views["crop_voxels"], views["resize_to"]) == (24, None)
+    assert tree["encoder"]["name"] == "segresnet"
+    assert tree["engine"]["precision"] == "bf16-mixed"
+    large = learning_curves.tree_of(path, learning_curves._options([*given, "--crop", "64"]))
+    assert large["encoder"]["name"] == "swin_unetr"
