@@ -16,6 +16,8 @@ from medssl.errors import InputError
 from medssl.evaluation.metrics import Estimate, dice_per_class, mean_over_patients
 from medssl.evaluation.report import Example, save_overlays, write_report
 from medssl.inference.predictor import Predictor, choose_device
+from medssl.labelled.cases import LabelledCase, LabelledSet, read_pair
+from medssl.labelled.read import read_labelled
 from medssl.runs.folder import atomic_path, read_json, write_json
 from medssl.runs.manifest import Manifest
 from medssl.runs.private import read_config
@@ -23,7 +25,6 @@ from medssl.runs.progress import track
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
 from medssl.training.finetune_config import FinetuneConfig
-from medssl.training.labelled import LabelledCase, LabelledSet, read_labelled, read_pair
 from medssl.training.task_model import load_task_model, read_description
 
 MEAN = "mean"

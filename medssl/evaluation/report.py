@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from medssl.inference.overlay import Panel, most_labelled_slice, save_grid
 from medssl.io.volume import Volume
+from medssl.labelled.cases import LabelledSet
 from medssl.runs.folder import atomic_path, write_text
-from medssl.training.labelled import LabelledSet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,9 @@ import logging
 from typing import Any
 
 from medssl.errors import ConfigError
+from medssl.labelled.cases import LabelledSet
+from medssl.labelled.read import read_labelled
+from medssl.labelled.splits import split_cases
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
 from medssl.models.weights import load_encoder
 from medssl.runs.digest import digest_file
@@ -16,9 +19,7 @@ from medssl.runs.folder import write_json
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.tasks.base import Task
 from medssl.training.finetune_config import FinetuneConfig
-from medssl.training.labelled import LabelledSet, read_labelled
 from medssl.training.patches import prepare_volumes
-from medssl.training.splits import split_cases
 from medssl.training.task_model import WEIGHTS
 from medssl.training.twins import Plan, build_network, train_member
 

@@ -8,6 +8,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.data.preprocessing import PreprocessingConfig
+from medssl.labelled.splits import LabelledSplitConfig
 from medssl.models.encoders.base import Encoder
 from medssl.runs.tracking import TrackingConfig
 from medssl.tasks.base import Task
@@ -17,7 +18,6 @@ from medssl.training.optimizer import OptimizerConfig
 from medssl.training.patches import PatchAugmentConfig
 from medssl.training.pretrain import RhythmConfig
 from medssl.training.schedule import ScheduleConfig
-from medssl.training.splits import LabelledSplitConfig
 
 Member = Literal["pretrained", "scratch"]
 Positive = Annotated[int, Field(gt=0)]

@@ -18,9 +18,10 @@ from medssl.data.preprocessing import PreprocessingConfig
 from medssl.data.store import CropStore
 from medssl.data.views import Batch, Labelled, LabelledPatches, Sample, ViewSpec
 from medssl.errors import ConfigError
-from medssl.training.labelled import LabelledSet, read_labelled
+from medssl.labelled.cases import LabelledSet
+from medssl.labelled.read import read_labelled
+from medssl.labelled.splits import LabelledSplitConfig, split_cases
 from medssl.training.patches import Patch, PatchAugmentConfig, PatchDataset, prepare_volumes
-from medssl.training.splits import LabelledSplitConfig, split_cases
 
 Pair = tuple[Sample, list[Patch]]
 

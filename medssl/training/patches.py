@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from medssl.config.base import Config
 from medssl.data.preprocessing import Spec, as_metatensor, compose, in_memory, with_label
 from medssl.data.sampling import BatchIndices, Stream, VolumeOrder, generator
+from medssl.labelled.cases import LabelledCase, read_pair
 from medssl.runs.progress import track
-from medssl.training.labelled import LabelledCase, read_pair
 
 Patch = dict[str, Tensor]
 Probability = Annotated[float, Field(ge=0, le=1)]

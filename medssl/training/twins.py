@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from medssl.errors import InputError
+from medssl.labelled.cases import LabelledSet
 from medssl.models.encoders.base import Encoder
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
 from medssl.models.weights import load_decoder, load_encoder
@@ -21,7 +22,6 @@ from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, la
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
 from medssl.training.finetune_config import FinetuneConfig, Member
-from medssl.training.labelled import LabelledSet
 from medssl.training.patches import Patch, PatchDataset, patch_loader
 from medssl.training.preemption import StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback

@@ -36,14 +36,14 @@ from medssl.data.prepare import PrepareConfig, prepare
 from medssl.evaluation.evaluate import EvaluateConfig, evaluate
 from medssl.ingest.config import IngestConfig
 from medssl.ingest.ingest import ingest
+from medssl.labelled.read import read_labelled
+from medssl.labelled.splits import LabelledSplitConfig, split_cases
 from medssl.runs.environment import describe
 from medssl.runs.folder import write_json
 from medssl.runs.workers import map_unordered
 from medssl.training.finetune import finetune
 from medssl.training.finetune_config import FinetuneConfig
-from medssl.training.labelled import read_labelled
 from medssl.training.pretrain import PretrainConfig, pretrain
-from medssl.training.splits import LabelledSplitConfig, split_cases
 from medssl.training.twins import VALIDATION
 from pipelines.benchmarks.label_efficiency_report import (
     SCRATCH,

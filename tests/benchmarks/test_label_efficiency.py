@@ -10,7 +10,7 @@ import pytest
 from medssl.config.load import load
 from medssl.data.store import CropStore
 from medssl.errors import ConfigError
-from medssl.training.labelled import read_labelled
+from medssl.labelled.read import read_labelled
 from pipelines.benchmarks import label_efficiency as study
 from pipelines.benchmarks import label_efficiency_report as report
 

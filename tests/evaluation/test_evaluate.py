@@ -8,8 +8,9 @@ from medssl.errors import InputError
 from medssl.evaluation.evaluate import EvaluateConfig, evaluate, summarise, verdict
 from medssl.evaluation.report import write_report
 from medssl.inference.predictor import Predictor
+from medssl.labelled.cases import LabelledSet, read_pair
+from medssl.labelled.read import read_labelled
 from medssl.runs.folder import read_json
-from medssl.training.labelled import LabelledSet, read_labelled, read_pair
 from tests.finetuned import config as finetune_config
 from tests.finetuned import finetuned, phantom, write_dataset
 

@@ -42,8 +42,8 @@ def test_an_exported_encoder_gives_the_same_bits(tmp_path, encoder):
 
 def test_finetuning_takes_an_exported_encoder(tmp_path, encoder):
     export(encoder_config(encoder, tmp_path / "out"))
+    from medssl.labelled.read import read_labelled
     from medssl.training.finetune import make_plan
-    from medssl.training.labelled import read_labelled
 
     dataset = finetuned().parent / "balls" / "dataset.json"
     folder = tmp_path / "out" / "encoder_folder"

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medssl.training.labelled import LabelledCase
-from medssl.training.splits import LabelledSplitConfig, split_cases
+from medssl.labelled.cases import LabelledCase
+from medssl.labelled.splits import LabelledSplitConfig, split_cases
 
 
 @given(

@@ -7,10 +7,10 @@ from safetensors.torch import load_file
 
 from medssl.config.load import validate
 from medssl.errors import ConfigError, InputError
+from medssl.labelled.read import read_labelled
 from medssl.models.weights import load_encoder
 from medssl.runs.folder import read_json
 from medssl.training.finetune import FinetuneConfig, finetune, make_plan
-from medssl.training.labelled import read_labelled
 from medssl.training.supervised import SupervisedModule
 from medssl.training.task_model import load_task_model
 from medssl.training.twins import build_network, count_loaded, training_batches

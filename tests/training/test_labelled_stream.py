@@ -15,11 +15,11 @@ from medssl.data.normalize import IntensityConfig
 from medssl.data.store import CropStore
 from medssl.data.views import LabelledPatches
 from medssl.errors import ConfigError
+from medssl.labelled.splits import LabelledSplitConfig
 from medssl.models.weights import load_decoder, load_encoder
 from medssl.training.labelled_stream import LabelledSource, PairedCollate, open_stream
 from medssl.training.patches import PatchAugmentConfig
 from medssl.training.pretrain import PretrainConfig, pretrain
-from medssl.training.splits import LabelledSplitConfig
 from tests.training.stores import write_store
 
 VIEWS = GridViews(grid=(2, 2, 1), crop_voxels=8, random_crops=2)

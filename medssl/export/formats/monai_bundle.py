@@ -13,11 +13,11 @@ from medssl.errors import InputError
 from medssl.export.formats.base import Format
 from medssl.export.model_card import CardConfig, render, score_lines
 from medssl.export.verify import INFERENCE, METADATA, verify_bundle
+from medssl.labelled.read import read_labelled
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import read_json, write_json, write_text
 from medssl.runs.private import read_config
 from medssl.training.finetune_config import FinetuneConfig
-from medssl.training.labelled import read_labelled
 from medssl.training.task_model import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"

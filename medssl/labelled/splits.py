@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from medssl.config.base import Config
 from medssl.errors import ConfigError
-from medssl.training.labelled import LabelledCase
+from medssl.labelled.cases import LabelledCase
 
 
 class LabelledSplitConfig(Config):

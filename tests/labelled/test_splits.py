@@ -2,8 +2,8 @@ import pytest
 
 from medssl.config.load import validate
 from medssl.errors import ConfigError
-from medssl.training.labelled import LabelledCase
-from medssl.training.splits import LabelledSplitConfig, split_cases
+from medssl.labelled.cases import LabelledCase
+from medssl.labelled.splits import LabelledSplitConfig, split_cases
 
 
 def cases(count, per_patient=1):

@@ -5,7 +5,6 @@ Everything that is wrong with it is found before any training, and named at once
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from medssl.errors import InputError, RejectedFileError
 from medssl.io.nifti import read_nifti
 from medssl.io.volume import Volume
+from medssl.labelled.cases import LabelledCase, LabelledSet
 from medssl.runs.digest import digest_file, digest_json
 from medssl.runs.progress import track
 
@@ -23,41 +23,6 @@ _AFFINE_TOLERANCE_MM = 1e-2
 _SHOWN = 50
 _MOST_CLASSES = 256
 _MODALITIES = {"ct": "CT", "mr": "MR", "mri": "MR"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledCase:
-    """One image with its label map.
-
-    Its keys are running numbers, never file names: those may name a patient.
-    """
-
-    case_key: str
-    """``case-017`` is the 17th entry of the ``training`` list."""
-    patient_key: str
-    """Cases of one patient share it; a case is its own patient unless its entry has `patient`."""
-    image: Path
-    label: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledSet:
-    """A checked data set: every file is there, fits its partner, and holds declared labels."""
-
-    name: str
-    modality: str
-    """``CT``, ``MR`` or ``unknown``, of every image."""
-    licence: str
-    """What the data set says of itself; empty if nothing."""
-    labels: tuple[str, ...]
-    """Name of every class; position is the number in the label maps."""
-    cases: tuple[LabelledCase, ...]
-    digest: str
-    """Changes with any byte of any file, and with what is declared about them."""
-
-    def case(self, case_key: str) -> LabelledCase:
-        """Return the case of that key."""
-        return next(case for case in self.cases if case.case_key == case_key)
 
 
 def read_labelled(dataset_json: Path) -> LabelledSet:
@@ -78,7 +43,8 @@ def read_labelled(dataset_json: Path) -> LabelledSet:
         found = list(_problems_of(case, modality, len(labels)))
         problems += [f"{case.case_key} ({case.image.name}): {problem}" for problem in found]
         if not found:
-            digests[case.case_key] = digest_file(case.image) + digest_file(case.label)
+            files = [path for path in (case.image, case.label) if path is not None]
+            digests[case.case_key] = "".join(map(digest_file, files))
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
         more = len(problems) - _SHOWN
@@ -96,12 +62,6 @@ def read_labelled(dataset_json: Path) -> LabelledSet:
         cases=tuple(cases),
         digest=digest_json([labels, modality, digests, patients]),
     )
-
-
-def read_pair(case: LabelledCase, modality: str) -> tuple[Volume, NDArray[np.uint8]]:
-    """Return a checked case's image and its label map, both on the image's own grid."""
-    label = read_nifti(case.label)
-    return read_nifti(case.image, modality=modality), label.array_IJK.astype(np.uint8)
 
 
 def _read_description(dataset_json: Path) -> dict[str, Any]:
@@ -172,6 +132,8 @@ def _cases(described: dict[str, Any], folder: Path, problems: list[str]) -> list
 def _problems_of(case: LabelledCase, modality: str, classes: int) -> Iterator[str]:
     volumes = []
     for role, path in (("image", case.image), ("label", case.label)):
+        if path is None:
+            continue
         if not path.is_file():
             yield f"the {role} is missing: {path}"
             continue

@@ -5,7 +5,8 @@ import pytest
 
 from medssl.errors import InputError
 from medssl.io.nifti import write_nifti
-from medssl.training.labelled import read_labelled, read_pair
+from medssl.labelled.cases import read_pair
+from medssl.labelled.read import read_labelled
 from tests.finetuned import LABELS, affine, phantom, write_dataset
 
 

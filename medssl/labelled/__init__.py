@@ -1,0 +1,1 @@
+"""Labelled sets as people have them: read, checked whole, split by patient."""
