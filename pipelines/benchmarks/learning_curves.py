@@ -1,56 +1,109 @@
 """Learning curves of every pretraining method, beside the loss that a collapsed encoder reaches.
 
-    python -m pipelines.benchmarks.learning_curves --store STORE --work runs/learning_curves
+    python -m pipelines.benchmarks.learning_curves --data ../shared/data --work runs/learning_curves
     python -m pipelines.benchmarks.learning_curves --store STORE --work W configs/pretrain/voco.yaml
 
-Every configuration pretrains for a few hundred steps on the same store, with the smallest encoder
-of the kind it names (``--own-encoder``: the one it describes). ``--crop 24`` makes all crops small,
-and lets a convolutional encoder stand in for Swin UNETR, which cannot read such. The figure has one
-panel for each: every part on unseen volumes, and dashed what one output for every input reaches at
-best; the table has all that was recorded. Interrupted, the same command goes on; what cannot run on
-this store is named with the reason.
+Every configuration pretrains for a few hundred steps on one store, changed as the settings beside
+this script say: small networks, small crops, so that two cores can. ``--data`` makes the store of
+all its volumes, and one of volumes that lie on one grid for the method that compares sequences.
+The figure has one panel for each: every part on unseen volumes, or on those that train where there
+are no others, and dashed what one output for every input reaches at best; the table has all that
+was recorded. Interrupted, the same command goes on; what cannot run is named with the reason.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from medssl.config.base import Config
 from medssl.config.choice import find
-from medssl.config.load import read_tree, validate
+from medssl.config.load import load, read_tree, validate
+from medssl.curation.curate import CurateConfig, curate
+from medssl.data.prepare import prepare
+from medssl.data.prepare_config import PrepareConfig
 from medssl.errors import MedSSLError
+from medssl.ingest.config import IngestConfig
+from medssl.ingest.ingest import ingest
+from medssl.library.catalog import read_catalog_table
 from medssl.runs.environment import describe
-from medssl.runs.folder import write_json
+from medssl.runs.folder import atomic_path, write_json
 from medssl.training.curves import draw_curves, pretraining_panels
 from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.recorder import METRICS, read_metrics
 
+SETTINGS: Final = Path(__file__).with_suffix(".yaml")
 CONFIGS: Final = Path(__file__).parents[2] / "configs/pretrain"
 PANELS: Final = ("training", "unseen volumes")
 BOUND: Final = "_constant"
+QUIET: Final = {"tracking": {"enabled": False}}
 Tree = dict[str, Any]
 Rows = list[dict[str, float]]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class StoreSource(Config):
+    """How a store is made of a folder of scans."""
+
+    sources: tuple[str, ...]
+    """Folders below that of `--data`."""
+    ingest: Tree = Field(default_factory=dict)
+    """Settings of `medssl ingest`."""
+    curate: Tree = Field(default_factory=dict)
+    """Settings of `medssl curate`."""
+    prepare: Tree
+    """Settings of `medssl prepare`."""
+    one_frame: bool = False
+    """Volumes of one patient share a frame of reference, even where they do not state it."""
+
+
+class CurvesConfig(Config):
+    """What is trained, at what size; the file beside this script holds the values."""
+
+    steps: Positive
+    """For each configuration that does not say otherwise."""
+    crop_voxels: Positive
+    """Along each side of every crop; local ones have half of it."""
+    shared: Tree
+    """Settings of `medssl pretrain` for all of them."""
+    own: dict[str, Tree] = Field(default_factory=dict)
+    """Settings for some, by the name of the file; they count most."""
+    stores: dict[str, StoreSource]
+    """What `--data` becomes, by the name of the store."""
+    store_of: dict[str, str] = Field(default_factory=dict)
+    """Which of them a configuration uses; `volumes` for the others."""
+    tiny: bool = False
+    """The smallest encoders, crops and heads of each kind, for tests."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, draw, print a table, write JSON; 1 if no configuration could run."""
     options = _options(arguments)
+    study = load(CurvesConfig, options.settings, options.set)
+    stores = {} if options.store else make_stores(study, options.data, options.work / "stores")
     recorded: dict[str, Rows] = {}
     skipped: dict[str, str] = {}
+    torch.set_num_threads(options.threads)
     for path in options.configs or sorted(CONFIGS.glob("*.yaml")):
+        store = options.store or stores[study.store_of.get(path.stem, "volumes")]
         try:
-            recorded[path.stem] = train(path, options)
+            tree = tree_of(path, study, store, options.work / path.stem)
+            config = validate(PretrainConfig, tree, where=str(path))
+            pretrain(config)
         except (MedSSLError, ValueError) as error:
             skipped[path.stem] = str(error)
+        else:
+            recorded[path.stem] = read_metrics(config.out / METRICS)
     if recorded:
         draw(recorded, options.work / "learning_curves.png")
     result = {
-        "steps": options.steps,
+        "settings": study.model_dump(mode="json"),
         "methods": {name: last_of(rows) for name, rows in recorded.items()},
         "skipped": skipped,
         "environment": describe(),
@@ -60,36 +113,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if recorded else 1
 
 
-def train(path: Path, options: argparse.Namespace) -> Rows:
-    """Pretrain as one file says, on our store and for our steps; returns what was recorded."""
-    config = validate(PretrainConfig, tree_of(path, options), where=str(path))
-    torch.set_num_threads(options.threads)
-    pretrain(config)
-    return read_metrics(config.out / METRICS)
+def make_stores(study: CurvesConfig, data: Path, work: Path) -> dict[str, Path]:
+    """Return the stores by their names, made where they are not there."""
+    stores = {}
+    for name, source in study.stores.items():
+        library, stores[name] = work / name / "library", work / name / "store"
+        own: Tree = {
+            "sources": [str(data / folder) for folder in source.sources],
+            "library": library,
+            "key_file": work / name / "pseudonyms.key",
+            "create_key": True,
+        }
+        ingest(validate(IngestConfig, source.ingest | own | QUIET, where=str(SETTINGS)))
+        own = {"library": library, "name": "main"}
+        curate(validate(CurateConfig, source.curate | own | QUIET, where=str(SETTINGS)))
+        own = {"library": library, "selection": "main", "out": stores[name]}
+        if source.one_frame:
+            own["contrast_table"] = write_frames(library, work / name / "frames.csv")
+        prepare(validate(PrepareConfig, source.prepare | own | QUIET, where=str(SETTINGS)))
+    return stores
 
 
-def tree_of(path: Path, options: argparse.Namespace) -> Tree:
-    """Return the settings of a file with what this study shares in their place."""
+def write_frames(library: Path, path: Path) -> Path:
+    """Write a table that puts the volumes of every patient that state no frame into one."""
+    catalog = read_catalog_table(library, ["volume_key", "patient_key", "frame_key"]).to_pandas()
+    unstated = catalog[catalog["frame_key"] == ""].rename(columns={"patient_key": "group"})
+    with atomic_path(path) as partial:
+        unstated[["volume_key", "group"]].to_csv(partial, index=False)
+    return path
+
+
+def tree_of(path: Path, study: CurvesConfig, store: Path, out: Path) -> Tree:
+    """Return the settings of a file with those of the study in their place."""
     tree = read_tree(path, PretrainConfig)
     validate(PretrainConfig, tree, where=str(path))  # tells of mistakes in the file as it is
-    tree |= {"store": options.store, "out": options.work / path.stem, "start_from": None}
-    tree["tracking"] = {"enabled": False}
-    tree["schedule"] = {"steps": options.steps, "warmup_steps": options.steps // 10}
-    every = max(options.steps // 10, 1)
-    tree["rhythm"] = {
-        "record_steps": max(every // 2, 1), "validate_steps": every, "checkpoint_steps": every,
+    own = study.own.get(path.stem, {})
+    resize_crops(tree["method"]["views"], study.crop_voxels)
+    steps = own.get("schedule", {}).get("steps", study.steps)
+    every = max(steps // 10, 1)
+    tree |= {
+        "store": store,
+        "out": out,
+        "start_from": None,
+        "schedule": {"steps": steps, "warmup_steps": steps // 10},
+        "rhythm": {
+            "record_steps": max(every // 2, 1), "validate_steps": every, "checkpoint_steps": every,
+        },
+        **QUIET,
     }  # fmt: skip
-    tree["engine"] = {"accelerator": options.accelerator, "precision": options.precision}
-    tree["loader"] = {"volumes_per_batch": options.volumes, "workers": 0, "validation_batches": 2}
-    if options.crop:
-        resize_crops(tree["method"]["views"], options.crop)
-        if tree["encoder"]["name"] == "swin_unetr" and options.crop % 32:  # all it can read
-            tree["encoder"] = {"name": "segresnet"}
-    if not options.own_encoder:
-        tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
-    if options.tiny:
+    if tree["encoder"]["name"] == "swin_unetr" and study.crop_voxels % 32:  # all it can read
+        tree["encoder"] = {"name": "segresnet"}
+    tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
+    if study.tiny:
         tree["method"] = smallest("medssl.methods", tree["method"])
-    return tree
+    return overlaid(overlaid(tree, study.shared), own)
+
+
+def overlaid(tree: Tree, own: Tree) -> Tree:
+    """Return ``tree`` with what ``own`` sets, key by key; another ``name`` replaces a section."""
+    both = dict(tree)
+    for key, value in own.items():
+        there = both.get(key)
+        nested = isinstance(value, dict) and isinstance(there, dict)
+        replaced = nested and value.get("name", there.get("name")) != there.get("name")
+        both[key] = overlaid(there, value) if nested and not replaced else value
+    return both
 
 
 def resize_crops(views: Tree, voxels: int) -> None:
@@ -147,7 +235,7 @@ def last_of(rows: Rows) -> Tree:
 
 def show(result: Tree) -> None:
     """Print the table."""
-    table = Table(title=f"after {result['steps']} steps")
+    table = Table(title="at the end of the training")
     for column in ("configuration", "part", "value", "a constant reaches"):
         table.add_column(column, justify="left" if column in ("configuration", "part") else "right")
     for config, found in result["methods"].items():
@@ -164,15 +252,12 @@ def show(result: Tree) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("configs", type=Path, nargs="*", help="all of configs/pretrain without any")
-    parser.add_argument("--store", type=Path, required=True, help="what `medssl prepare` wrote")
-    parser.add_argument("--work", type=Path, required=True, help="runs, figure and numbers")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--volumes", type=int, default=4, help="volumes in a batch")
-    parser.add_argument("--crop", type=int, help="voxels along crops, where another size is wanted")
-    parser.add_argument("--own-encoder", action="store_true", help="not the smallest of its kind")
-    parser.add_argument("--tiny", action="store_true", help="the smallest crops and heads as well")
-    parser.add_argument("--accelerator", default="cpu")
-    parser.add_argument("--precision", default="32-true", help="as engine.precision")
+    scans = parser.add_mutually_exclusive_group(required=True)
+    scans.add_argument("--data", type=Path, help="folder with volumes/ and dicom-series/")
+    scans.add_argument("--store", type=Path, help="what `medssl prepare` wrote")
+    parser.add_argument("--work", type=Path, default=Path("runs/learning_curves"))
+    parser.add_argument("--settings", type=Path, default=SETTINGS)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other settings")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
 
