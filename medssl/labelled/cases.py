@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medssl.io.nifti import read_nifti
 from medssl.io.volume import Volume
+from medssl.labelled.segmentation_object import read_masks
+from medssl.labelled.volumes import read_image_file, read_label_file
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -27,10 +28,18 @@ class LabelledCase:
     patient_key: str
     """Cases of one patient share it; a case is its own patient unless the set says otherwise."""
     image: Path
+    """A NIfTI file, a PNG or JPEG, a library's volume file, or the folder of a DICOM series."""
+    files: tuple[Path, ...] = ()
+    """The files of a DICOM series, where its folder may hold others too."""
     label: Path | None = None
-    """The label map; None where the set has none."""
+    """The label map, or the DICOM SEG; None where the set has none."""
+    segments: Mapping[int, int] = field(default_factory=dict)
+    """Of a DICOM SEG: the number of its segment -> the number of its class."""
+    classes: tuple[int, ...] = ()
+    """Numbers of the classes that its label map shows, the background apart."""
     targets: Mapping[str, str] = field(default_factory=dict)
-    """Of a table: column -> value as it is written there; "" where it is not known."""
+    """Of a table: column -> value as it is written there; "" where it is not known. Every case of
+    a set has the same columns."""
     part: Part | None = None
     """Which part the set itself puts the case into; None where it leaves that to us."""
     about: Mapping[str, str] = field(default_factory=dict)
@@ -49,9 +58,15 @@ class LabelledSet:
     """What the data set says of itself; empty if nothing."""
     labels: tuple[str, ...]
     """Name of every class; position is the number in the label maps. Empty without label maps."""
+    regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Name and class numbers of every region, where the set declares classes that overlap."""
+    ignore_label: int | None = None
+    """Number of voxels that nobody labelled, beyond those of ``labels``; None where all are."""
     cases: tuple[LabelledCase, ...]
     folds: tuple[Mapping[Part, tuple[str, ...]], ...] = ()
     """Case keys of ``train`` and ``val`` in every fold that the set itself declares."""
+    warnings: tuple[str, ...] = ()
+    """What was noticed and may be meant: empty label maps, the same image twice, unknown values."""
     digest: str
     """Changes with any byte of any file, and with what is declared about them."""
 
@@ -60,9 +75,33 @@ class LabelledSet:
         return next(case for case in self.cases if case.case_key == case_key)
 
 
+def read_image(case: LabelledCase, modality: str) -> Volume:
+    """Return a case's image on its own grid, whatever its format.
+
+    Raises:
+        RejectedFileError: It cannot be read; of a checked set only when it changed since.
+    """
+    return read_image_file(case.image, modality, case.files)
+
+
 def read_pair(case: LabelledCase, modality: str) -> tuple[Volume, NDArray[np.uint8]]:
-    """Return a checked case's image and its label map, both on the image's own grid."""
+    """Return a checked case's image and its label map, both on the image's own grid.
+
+    Raises:
+        RejectedFileError: One of them cannot be read.
+    """
+    image = read_image(case, modality)
+    return image, read_label(case, image).array_IJK.astype(np.uint8)
+
+
+def read_label(case: LabelledCase, image: Volume) -> Volume:
+    """Return a case's label map as it is stored, its axes along those of its ``image``.
+
+    Raises:
+        RejectedFileError: It cannot be read, or a DICOM SEG does not fit the image.
+    """
     if case.label is None:
         raise ValueError(f"{case.case_key} has no label map")
-    label = read_nifti(case.label)
-    return read_nifti(case.image, modality=modality), label.array_IJK.astype(np.uint8)
+    if case.segments:
+        return read_masks(case.label, image, case.segments)
+    return read_label_file(case.label, image)
