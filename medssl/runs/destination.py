@@ -4,8 +4,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from medssl.config.base import Config
 from medssl.runs.manifest import FILE
@@ -22,6 +23,9 @@ class TrackingConfig(Config):
 
     experiment: str = "medssl"
     """The MLflow experiment the run belongs to."""
+
+    system_every_s: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds between two samples of processor, memory and GPU; 0: none."""
 
     @field_validator("uri")
     @classmethod

@@ -1,11 +1,13 @@
 """A write-ahead record of what is to be sent elsewhere: appended at once, sent when it can be."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from medssl.runs.digest import digest_bytes
 from medssl.runs.folder import read_json, write_json
 
 _CHUNK_BYTES = 512 * 1024
@@ -51,6 +53,16 @@ class Spool:
     def set_remote_id(self, uri: str, run_id: str) -> None:
         """Record the run's id at ``uri``."""
         write_json(self.folder / "remote.json", {"uri": uri, "run_id": run_id})
+
+    def model_id(self, uri: str, name: str, digest: str) -> str | None:
+        """Return the id at ``uri`` of the model ``name``, if it was begun there."""
+        known = self._read("models.json").get(name, {})
+        return known.get("id") if (known.get("uri"), known.get("digest")) == (uri, digest) else None
+
+    def set_model_id(self, uri: str, name: str, digest: str, model_id: str) -> None:
+        """Record the id of a model, so that sending it again does not make another."""
+        known = {"uri": uri, "digest": digest, "id": model_id}
+        write_json(self.folder / "models.json", self._read("models.json") | {name: known})
 
     def last_steps(self) -> dict[str, int]:
         """Return the last step of every metric recorded so far, sent or not."""
@@ -134,6 +146,12 @@ class Spool:
     def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         return dict(read_json(path)) if path.exists() else {}
+
+
+def slug(key: str) -> str:
+    """Return ``key`` as part of a folder's name; different keys stay different."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", key).strip("-")[:40]
+    return plain if plain == key else f"{plain}-{digest_bytes(key.encode())[:6]}"
 
 
 def _parse(lines: bytes) -> Iterator[Event]:
