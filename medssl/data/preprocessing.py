@@ -21,6 +21,7 @@ from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.data.intensity.base import Intensity
 from medssl.data.intensity.ct import CTWindow
+from medssl.data.intensity.grey import GreyRange
 from medssl.data.intensity.mr import MRPercentiles
 from medssl.errors import ConfigError, InputError
 
@@ -38,6 +39,8 @@ _ALLOWED = {
             *_SPATIAL,
             "ScaleIntensityRanged",
             "ScaleIntensityRangePercentilesd",
+            "Resized",
+            "ResizeWithPadOrCropd",
             "EnsureTyped",
             "Activationsd",
             "Invertd",
@@ -45,16 +48,23 @@ _ALLOWED = {
         )
     },
     "SlidingWindowInferer": monai.inferers.SlidingWindowInferer,
+    "SimpleInferer": monai.inferers.SimpleInferer,
 }
 
 
 class PreprocessingConfig(Config):
     """The grid and the intensities a task's network works on."""
 
-    spacing_mm: tuple[
-        Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
-    ] = (1.0, 1.0, 1.0)
-    """Voxel size every volume is resampled to, towards right, anterior, superior."""
+    spacing_mm: (
+        tuple[
+            Annotated[float, Field(gt=0)],
+            Annotated[float, Field(gt=0)],
+            Annotated[float, Field(gt=0)],
+        ]
+        | None
+    ) = (1.0, 1.0, 1.0)
+    """Voxel size every volume is resampled to, towards right, anterior, superior; null: as it is,
+    for pictures, which have none."""
     intensity: Annotated[SerializeAsAny[Intensity.Config], choice("medssl.data.intensity")]
     """How intensities become numbers in [0, 1]; use what the encoder was pretrained with."""
 
@@ -69,15 +79,17 @@ class PreprocessingConfig(Config):
                 "axcodes": "RAS",
                 "labels": [["L", "R"], ["P", "A"], ["I", "S"]],
             },
-            {
-                "_target_": "Spacingd",
-                "keys": "image",
-                "pixdim": list(self.spacing_mm),
-                "mode": "bilinear",
-            },
+            *_spacing_specs(self.spacing_mm),
             _intensity_spec(self.intensity),
             {"_target_": "EnsureTyped", "keys": "image"},
         ]
+
+
+def _spacing_specs(spacing_mm: Sequence[float] | None) -> list[Spec]:
+    if spacing_mm is None:
+        return []
+    pixdim = list(spacing_mm)
+    return [{"_target_": "Spacingd", "keys": "image", "pixdim": pixdim, "mode": "bilinear"}]
 
 
 def _intensity_spec(config: Intensity.Config) -> Spec:
@@ -85,12 +97,15 @@ def _intensity_spec(config: Intensity.Config) -> Spec:
     if isinstance(config, CTWindow.Config):
         low_hu, high_hu = config.window_hu
         return {"_target_": "ScaleIntensityRanged", **scale, "a_min": low_hu, "a_max": high_hu}
+    if isinstance(config, GreyRange.Config):
+        low, high = config.limits
+        return {"_target_": "ScaleIntensityRanged", **scale, "a_min": low, "a_max": high}
     if isinstance(config, MRPercentiles.Config):
         percentiles = {"lower": 0.5, "upper": 99.5}
         return {"_target_": "ScaleIntensityRangePercentilesd", **scale, **percentiles}
     raise ConfigError(
         f"intensity {config.name!r} cannot be written as a MONAI transform",
-        hint="use ct or mr: a task model must open in other tools",
+        hint="use ct, mr or grey: a task model must open in other tools",
     )
 
 

@@ -105,8 +105,8 @@ def oblique_phantom(
     It is a little larger than one patch, so patches overlap, and its axes point towards left,
     posterior and superior.
     """
-    patch_mm = np.multiply(about.patch_voxels, about.spacing_mm)
-    spacing_mm = np.multiply(about.spacing_mm, (0.9, 1.15, 1.4))
+    patch_mm = np.multiply(about.patch_voxels, about.grid_mm)
+    spacing_mm = np.multiply(about.grid_mm, (0.9, 1.15, 1.4))
     shape = np.ceil(1.15 * patch_mm / spacing_mm).astype(int) | 1
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.uniform(-1000, 1500, (1, 1, 5, 6, 4)))

@@ -1,16 +1,25 @@
-"""Segmentation: one class per voxel."""
+"""Segmentation: one class per voxel, or regions that may overlap."""
 
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
+import torch
 from monai.losses import DiceCELoss
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from medssl.tasks.base import Task
+from medssl.models.decoders import Decoder
+from medssl.models.encoders.base import Encoder
+from medssl.models.linear_segmenter import linear_segmenter
+from medssl.tasks.base import Kind, Spec, Task
+
+Regions = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Segmentation(Task):
-    """Soft Dice plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z)."""
+    """Classes that exclude each other, or regions, each the union of some classes.
+
+    Soft Dice plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
+    """
 
     class Config(Task.Config):
         dice_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -19,15 +28,25 @@ class Segmentation(Task):
         """Weight of the cross-entropy part."""
         dice_over_batch: bool = True
         """Pool the voxels of a batch before dividing: steadier when a patch lacks a class."""
+        head: Literal["decoder", "linear"] = "decoder"
+        """`decoder`: U-shaped, of the encoder's kind; `linear`: one layer on all of its maps."""
+        regions: Regions = ()
+        """Names and class numbers of regions that are predicted instead of classes; where the
+        data set declares some, these."""
+        ignore_label: int | None = None
+        """Number of voxels in the label maps that count nowhere."""
         overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
         """Share of a patch that neighbouring patches repeat when a whole volume is predicted."""
         patches_at_once: Annotated[int, Field(gt=0)] = 4
         """Patches per forward pass when a whole volume is predicted."""
 
-    kind: ClassVar[str] = "segmentation"
+    kind: ClassVar[Kind] = "segmentation"
+    monitor: ClassVar[str] = "val/dice"
+    target_key: ClassVar[str] = "label"
 
     def __init__(self, config: Config, labels: tuple[str, ...]) -> None:
-        self.config, self.labels = config, labels
+        self.config: Segmentation.Config = config
+        self.labels = labels
         # The background is most of every patch: its Dice is near 1 and would only dilute the sum.
         self._loss = DiceCELoss(
             include_background=False,
@@ -38,15 +57,55 @@ class Segmentation(Task):
             lambda_ce=config.ce_weight,
         )
 
-    def loss(self, logits_BCIJK: Tensor, target_B1IJK: Tensor) -> Tensor:
-        """Return Dice + cross-entropy; ``target_B1IJK`` holds class numbers of any number type.
+    @property
+    def out_channels(self) -> int:
+        return len(self.config.regions or self.labels)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.config.regions) or self.labels[1:]
+
+    def network(self, encoder: Encoder, decoder: Decoder | None = None) -> tuple[nn.Module, Spec]:
+        if self.config.head == "linear":
+            return linear_segmenter(encoder, self.out_channels)
+        return encoder.segmenter(self.out_channels, decoder)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return Dice + cross-entropy; ``target`` ``(B, 1, I, J, K)`` holds class numbers.
 
         Dice, over every class but the background: ``1 - (2 sum(p g) + e) / (sum(p) + sum(g) + e)``
         with ``e = 1e-5``, averaged over classes.
         """
-        return cast(Tensor, self._loss(logits_BCIJK, target_B1IJK))
+        return cast(Tensor, self._loss(output, target))
 
-    def inferer_spec(self, patch_voxels: tuple[int, int, int]) -> dict[str, Any]:
+    def masks(self, logits_BCIJK: Tensor) -> Tensor:
+        """Return what is predicted of every answer, ``(B, answers, I, J, K)``, boolean."""
+        if self.config.regions:
+            return logits_BCIJK > 0
+        predicted_B1IJK = logits_BCIJK.argmax(1, keepdim=True)
+        return self._classes(predicted_B1IJK)
+
+    def reference_masks(self, label_B1IJK: Tensor) -> Tensor:
+        """Return the truth about every answer, ``(B, answers, I, J, K)``, boolean."""
+        if not self.config.regions:
+            return self._classes(label_B1IJK)
+        masks = [
+            torch.isin(label_B1IJK, torch.tensor(numbers, device=label_B1IJK.device))
+            for _, numbers in self.config.regions
+        ]
+        return torch.cat(masks, dim=1)
+
+    def judged(self, label_B1IJK: Tensor) -> Tensor:
+        """Return which voxels count, ``(B, 1, I, J, K)``, boolean."""
+        if self.config.ignore_label is None:
+            return torch.ones_like(label_B1IJK, dtype=torch.bool)
+        return label_B1IJK != self.config.ignore_label
+
+    def _classes(self, numbers_B1IJK: Tensor) -> Tensor:
+        classes = torch.arange(1, len(self.labels), device=numbers_B1IJK.device)
+        return numbers_B1IJK == classes.view(1, -1, *[1] * (numbers_B1IJK.ndim - 2))
+
+    def inferer_spec(self, patch_voxels: tuple[int, int, int]) -> Spec:
         return {
             "_target_": "SlidingWindowInferer",
             "roi_size": list(patch_voxels),
@@ -55,17 +114,21 @@ class Segmentation(Task):
             "mode": "gaussian",
         }
 
-    def postprocessing_specs(self) -> list[dict[str, Any]]:
+    def postprocessing_specs(self) -> list[Spec]:
         # Probabilities are resampled, not classes: thin structures survive the way back.
+        invert: dict[str, Any] = {
+            "_target_": "Invertd",
+            "keys": "pred",
+            "transform": "@preprocessing",
+            "orig_keys": "image",
+            "nearest_interp": False,
+            "to_tensor": True,
+        }
+        regions = bool(self.config.regions)
+        activation = "sigmoid" if regions else "softmax"
+        decide = {"threshold": 0.5} if regions else {"argmax": True}
         return [
-            {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-            {
-                "_target_": "Invertd",
-                "keys": "pred",
-                "transform": "@preprocessing",
-                "orig_keys": "image",
-                "nearest_interp": False,
-                "to_tensor": True,
-            },
-            {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+            {"_target_": "Activationsd", "keys": "pred", activation: True},
+            invert,
+            {"_target_": "AsDiscreted", "keys": "pred", **decide},
         ]

@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from medssl.errors import ConfigError
-from medssl.labelled.cases import LabelledSet
+from medssl.labelled.cases import PARTS, LabelledSet
 from medssl.labelled.read import read_labelled
 from medssl.labelled.splits import split_cases
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
@@ -17,11 +17,10 @@ from medssl.models.weights import load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.stage import StageResult, StageRun, open_stage
-from medssl.tasks.base import Task
 from medssl.training.finetune_config import FinetuneConfig
-from medssl.training.patches import prepare_volumes
 from medssl.training.task_model import WEIGHTS
-from medssl.training.twins import Plan, build_network, train_member
+from medssl.training.tasks import build_task
+from medssl.training.twins import Plan, build_network, strategy_of, train_member
 
 __all__ = ["FinetuneConfig", "finetune"]
 
@@ -48,6 +47,8 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
         _warn_of_other_intensities(config, about)
         inputs["encoder"] = digest_file(config.encoder_from / ENCODER_WEIGHTS)
     check_fit(config, labelled)  # before anything is left
+    for warning in labelled.warnings:
+        _log.warning("%s", warning)
     with open_stage(
         "finetune",
         config.out,
@@ -65,12 +66,15 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
 
 
 def check_fit(config: FinetuneConfig, labelled: LabelledSet) -> None:
-    """Raise ConfigError unless the split fits the data and the patch fits the network."""
-    split_cases(labelled.cases, config.splits)
-    task: Task = config.task.build(labels=labelled.labels)
-    _, encoder, _ = build_network(config, config.members[0], task)
+    """Raise ConfigError unless the set, the split, the task and the patch fit each other."""
+    parts = split_cases(labelled.cases, config.splits, folds=labelled.folds)
+    task = build_task(config, labelled, parts["train"])
+    for member in config.members:
+        network, encoder, _ = build_network(config, member, task)
+        strategy_of(config, member).prepare(network, encoder, seed=config.seed)
     factor = max(encoder.strides)
-    if any(size % factor for size in config.patch_voxels):
+    sizes = config.patch_voxels[: encoder.dims]
+    if any(size % factor for size in sizes):
         raise ConfigError(
             f"patch_voxels is {list(config.patch_voxels)}, but this encoder halves its input "
             f"until one voxel spans {factor}",
@@ -80,29 +84,19 @@ def check_fit(config: FinetuneConfig, labelled: LabelledSet) -> None:
 
 def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:
     """Return what the twins share, and how many cases each part has; leaves ``splits.json``."""
-    parts = split_cases(labelled.cases, config.splits)
-    task: Task = config.task.build(labels=labelled.labels)
+    parts = split_cases(labelled.cases, config.splits, folds=labelled.folds)
+    task = build_task(config, labelled, parts["train"])
     _, encoder, _ = build_network(config, config.members[0], task)
     write_json(
         config.out / "splits.json",
         {"dataset": labelled.name, "digest": labelled.digest, "cases": parts},
-    )
-    train, val = (
-        prepare_volumes(
-            [labelled.case(key) for key in parts[part]],
-            config.preprocessing.specs(),
-            labelled.modality,
-            f"Preparing volumes ({part})",
-        )
-        for part in ("train", "val")
     )
     plan = Plan(
         config=config.in_steps(),
         labelled=labelled,
         task=task,
         encoder=encoder.config,  # type: ignore[arg-type]
-        train=train,
-        val=val,
+        cases={part: [labelled.case(key) for key in parts[part]] for part in PARTS},
     )
     return plan, {f"{part}_cases": len(keys) for part, keys in parts.items()}
 

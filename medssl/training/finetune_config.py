@@ -18,6 +18,8 @@ from medssl.training.optimizer import OptimizerConfig
 from medssl.training.patches import PatchAugmentConfig
 from medssl.training.pretrain import RhythmConfig
 from medssl.training.schedule import ScheduleConfig
+from medssl.training.strategies.base import Strategy
+from medssl.training.strategies.full import Full
 
 Member = Literal["pretrained", "scratch"]
 Positive = Annotated[int, Field(gt=0)]
@@ -27,7 +29,8 @@ class FinetuneConfig(Config):
     """Everything ``medssl finetune`` reads."""
 
     dataset: Path
-    """The labelled data set's `dataset.json`, as the Medical Segmentation Decathlon lays it out."""
+    """The labelled data set: `dataset.json` of the Medical Segmentation Decathlon, folder of an
+    nnU-Net raw data set, table (CSV) of images with labels, or folder of DICOM SEG and series."""
     out: Path
     """The run folder."""
     encoder_from: Path | None = None
@@ -48,9 +51,16 @@ class FinetuneConfig(Config):
     preprocessing: PreprocessingConfig
     """The grid and the intensities the network sees."""
     patch_voxels: tuple[Positive, Positive, Positive] = (96, 96, 96)
-    """Size of a training patch; also what the trained network is given at once."""
+    """Size of a training patch, or of a whole volume for tasks about those; also what the trained
+    network is given at once."""
     patches_per_step: Positive = 2
-    """Patches in one batch, of different volumes where there are enough."""
+    """Patches, or whole volumes, in one batch, of different volumes where there are enough."""
+    strategy: Annotated[SerializeAsAny[Strategy.Config], choice("medssl.training.strategies")] = (
+        Full.Config()
+    )
+    """Which weights train, and when; the twin from scratch always trains all of them."""
+    patience: Positive | None = None
+    """Validations without a better score after which the training ends; null: it never does."""
     augment: PatchAugmentConfig = PatchAugmentConfig()
     """What is changed at random about a patch."""
     splits: LabelledSplitConfig = LabelledSplitConfig()

@@ -1,4 +1,4 @@
-"""Labelled volumes to training patches; every patch is a function of (seed, sample index)."""
+"""Label maps to training patches; every patch is a function of (seed, sample index)."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -34,7 +34,8 @@ class PatchAugmentConfig(Config):
     """What is changed at random about a training patch."""
 
     foreground_share: Probability = 0.7
-    """Share of patches centred on a labelled voxel; the others are centred on background."""
+    """Share of patches centred on a labelled voxel; the others are centred on background. Of no
+    meaning where whole volumes are labelled."""
     flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0, 1, 2)
     """Axes mirrored at random; leave out 0 when classes tell left from right."""
     flip_probability: Probability = 0.5
@@ -60,20 +61,21 @@ class PatchAugmentConfig(Config):
             fg_indices_key="label_fg_indices",
             bg_indices_key="label_bg_indices",
         )
+        return Compose([crop, *self.changes(_BOTH)])
+
+    def changes(self, mirrored: Sequence[str]) -> list[Any]:
+        """Return the flips of everything in ``mirrored``, and the changes of the ``image``."""
         flips = [
-            RandFlipd(keys=_BOTH, prob=self.flip_probability, spatial_axis=axis)
+            RandFlipd(keys=mirrored, prob=self.flip_probability, spatial_axis=axis)
             for axis in self.flip_axes
         ]
         chance = self.intensity_probability
-        return Compose(
-            [
-                crop,
-                *flips,
-                RandScaleIntensityd(keys="image", factors=self.scale, prob=chance),
-                RandShiftIntensityd(keys="image", offsets=self.shift, prob=chance),
-                RandGaussianNoised(keys="image", std=self.noise_std, prob=chance),
-            ]
-        )
+        return [
+            *flips,
+            RandScaleIntensityd(keys="image", factors=self.scale, prob=chance),
+            RandShiftIntensityd(keys="image", offsets=self.shift, prob=chance),
+            RandGaussianNoised(keys="image", std=self.noise_std, prob=chance),
+        ]
 
 
 def prepare_volumes(
@@ -127,8 +129,8 @@ class PatchDataset(Dataset[Patch]):
         return {key: torch.as_tensor(patch[key].as_tensor()) for key in _BOTH}
 
 
-def patch_loader(
-    dataset: PatchDataset, *, batch_size: int, batches: int, start: int, workers: int
+def labelled_loader(
+    dataset: Dataset[Patch], *, batch_size: int, batches: int, start: int, workers: int
 ) -> DataLoader[Patch]:
     """Return the batches ``start`` to ``batches`` of ``dataset``, in order."""
     return DataLoader(

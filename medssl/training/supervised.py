@@ -2,32 +2,31 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import lightning
-import torch
-from monai.metrics import DiceMetric
-from monai.networks.utils import one_hot
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from medssl.data.preprocessing import build
 from medssl.models.encoders.base import Encoder
 from medssl.runs.folder import atomic_path
 from medssl.runs.tracking import Tracker
 from medssl.tasks.base import Task
 from medssl.training.checkpoint import checkpoints, steps_of
-from medssl.training.engine import EngineConfig, seed_batch
-from medssl.training.optimizer import OptimizerConfig
+from medssl.training.engine import seed_batch
+from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.patches import Patch
-from medssl.training.schedule import ScheduleConfig
+from medssl.training.scoring import score
 from medssl.training.stages import (
     checkpoint_stages,
     compile_stages,
     keep_channels_last,
     memory_format,
 )
+from medssl.training.strategies.base import Strategy
 
 
 class SupervisedModule(lightning.LightningModule):
@@ -37,39 +36,53 @@ class SupervisedModule(lightning.LightningModule):
         self,
         network: nn.Module,
         task: Task,
-        *,
-        optimizer: OptimizerConfig,
-        schedule: ScheduleConfig,
-        engine: EngineConfig,
-        seed: int,
-        encoder: Encoder | None = None,
+        encoder: Encoder,
+        strategy: Strategy,
+        config: FinetuneConfig,
     ) -> None:
+        """Adapt the network as the strategy says.
+
+        Args:
+            network: The task's.
+            task: What it learns.
+            encoder: The one inside it.
+            strategy: What of it trains.
+            config: With a schedule counted in steps.
+        """
         super().__init__()
-        self.network, self.task = network, task
-        self._stages_of = [encoder]  # in a list: its weights are the network's, named there
-        self.optimizer, self.schedule, self.engine, self.seed = optimizer, schedule, engine, seed
-        if engine.channels_last:
+        self.network, self.task, self.strategy, self.config = network, task, strategy, config
+        self._encoder = [encoder]  # in a list: its weights are the network's, named there
+        strategy.prepare(network, encoder, seed=config.seed)
+        if config.engine.channels_last:
             keep_channels_last(self.network)
-        if engine.checkpoint_activations and encoder is not None:
+        if config.engine.checkpoint_activations:
             checkpoint_stages(encoder)
-        if engine.compile and encoder is not None:
+        if config.engine.compile:
             compile_stages(encoder)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder inside the network."""
+        return self._encoder[0]
 
     def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
         """Seed this batch, so that a resumed training draws what an uninterrupted one does."""
-        seed_batch(self.seed, batch_idx)
+        seed_batch(self.config.seed, batch_idx)
+        steps = self.config.schedule.steps
+        self.strategy.before_step(self.encoder, self.trainer.global_step, steps)
 
     def training_step(self, batch: Patch, batch_idx: int) -> Tensor:
         x_BCIJK = batch["image"]
-        layout = memory_format(x_BCIJK, channels_last=self.engine.channels_last)
+        layout = memory_format(x_BCIJK, channels_last=self.config.engine.channels_last)
         x_BCIJK = x_BCIJK.contiguous(memory_format=layout)
-        loss = self.task.loss(self.network(x_BCIJK), batch["label"])
+        loss = self.task.loss(self.network(x_BCIJK), batch[self.task.target_key])
         self.log("loss", loss)
         return loss
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer.build(self.network, *self._stages_of)
-        scheduler = {"scheduler": self.schedule.build(optimizer), "interval": "step"}
+        optimizer = self.config.optimizer.build(self.network, self.encoder)
+        factor = partial(self.strategy.factor, schedule=self.config.schedule)
+        scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
@@ -84,20 +97,42 @@ class BestByValidation(lightning.Callback):
         self,
         folder: Path,
         volumes: Sequence[Patch],
+        patients: Sequence[str],
         tracker: Tracker,
         *,
-        patch_voxels: tuple[int, int, int],
-        every_steps: int,
+        monitor: str,
+        config: FinetuneConfig,
     ) -> None:
-        self.folder, self.volumes, self.tracker = folder, volumes, tracker
-        self.patch_voxels, self.every_steps = patch_voxels, every_steps
+        """Remember what is scored.
+
+        Args:
+            folder: For the weights that did best.
+            volumes: What the scores are of.
+            patients: Whose each of them is.
+            tracker: Where scores are recorded.
+            monitor: The score that decides.
+            config: Says how often, in patches of which size, and with how much patience.
+        """
+        self.folder, self.volumes, self.patients = folder, volumes, patients
+        self.tracker, self.monitor, self.patience = tracker, monitor, config.patience
+        self.patch_voxels, self.every_steps = config.patch_voxels, config.rhythm.validate_steps
         self.history: list[dict[str, float]] = []
 
     @property
     def best(self) -> dict[str, float] | None:
         """The row of the best score so far; the earlier one of two equals."""
-        scored = [row for row in self.history if not math.isnan(row["val/dice"])]
-        return max(scored, key=lambda row: row["val/dice"], default=None)
+        return self._best_of(self.history)
+
+    def _best_of(self, rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
+        scored = [row for row in rows if not math.isnan(row[self.monitor])]
+        return max(scored, key=lambda row: row[self.monitor], default=None)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience is at an end."""
+        if self.patience is None or self.best is None:
+            return False
+        return len(self.history) - 1 - self.history.index(self.best) >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record of all validations so far."""
@@ -112,16 +147,26 @@ class BestByValidation(lightning.Callback):
     ) -> None:
         """Validate when it is time, and after the last step."""
         step, module = trainer.global_step, cast(SupervisedModule, pl_module)
+        trainer.should_stop = trainer.should_stop or self.exhausted  # of a resumed training too
         due = step > 0 and (step % self.every_steps == 0 or step == trainer.max_steps)
         if not due or (self.history and self.history[-1]["step"] == step):
             return
-        row = {"step": step, **score(module, self.volumes, self.patch_voxels)}
+        scores = score(
+            module.network,
+            module.task,
+            self.volumes,
+            self.patients,
+            patch_voxels=self.patch_voxels,
+            device=module.device,
+        )
+        row = {"step": step, **scores}
         self.history.append(row)
         self.tracker.log_metrics({k: v for k, v in row.items() if k != "step"}, step=step)
         if self.best is row:
             with atomic_path(self._file(row)) as partial:
                 partial.write_bytes(save(_weights(module.network)))
             self._drop_older()
+        trainer.should_stop = trainer.should_stop or self.exhausted
 
     def restore_best(self, network: nn.Module) -> None:
         """Load the kept weights; without a single score the last weights stay."""
@@ -134,40 +179,13 @@ class BestByValidation(lightning.Callback):
     def _drop_older(self) -> None:
         # What was the best at a state that may be resumed from stays.
         oldest = min(map(steps_of, checkpoints(self.folder)), default=0)
-        scored = [row for row in self.history if not math.isnan(row["val/dice"])]
-        then = [row for row in scored if row["step"] <= oldest]
-        if not then:
+        then = self._best_of([row for row in self.history if row["step"] <= oldest])
+        if then is None:
             return
-        needed = self._file(max(then, key=lambda row: row["val/dice"]))
+        needed = self._file(then)
         for path in self.folder.glob("best-*.safetensors"):
             if path.name < needed.name:
                 path.unlink()
-
-
-@torch.no_grad()
-def score(
-    module: SupervisedModule, volumes: Sequence[Patch], patch_voxels: tuple[int, int, int]
-) -> dict[str, float]:
-    """Return the mean Dice of every class over ``volumes``, and the mean of the classes.
-
-    Whole volumes on the network's own grid; a volume without a class does not count for it.
-    """
-    network, task = module.network, module.task
-    inferer = build(task.inferer_spec(patch_voxels))
-    metric = DiceMetric(include_background=False, reduction="none", ignore_empty=True)
-    network.eval()
-    for volume in volumes:
-        logits_1CIJK = inferer(volume["image"][None].to(module.device), network)
-        predicted_1IJK = logits_1CIJK.argmax(1, keepdim=True).cpu()
-        metric(
-            y_pred=one_hot(predicted_1IJK, task.out_channels),
-            y=one_hot(volume["label"][None].long(), task.out_channels),
-        )
-    network.train()
-    by_class = cast(Tensor, metric.aggregate()).double().nanmean(0).tolist()
-    numbers = dict(zip((f"val/dice_{name}" for name in task.labels[1:]), by_class, strict=True))
-    seen = [value for value in by_class if not math.isnan(value)]
-    return {"val/dice": sum(seen) / len(seen) if seen else math.nan, **numbers}
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:

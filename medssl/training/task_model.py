@@ -39,15 +39,15 @@ class ModelDescription(Config):
     task: dict[str, Any]
     """The task's name and options."""
     encoder: dict[str, Any]
-    """The encoder's name and options; its segmenter is the network."""
-    network_def: Spec
-    """The same network as MONAI builds it."""
+    """The encoder's name and options; the task's network stands on it."""
+    network_def: Spec | None
+    """The same network as MONAI builds it; null where it has none."""
     labels: tuple[str, ...]
-    """Name of every class, the background first."""
+    """Name of every class, the background first where there is one, or of every number."""
     modality: str
     """``CT``, ``MR`` or ``unknown``, of the volumes it was trained on."""
-    spacing_mm: tuple[float, float, float]
-    """Voxel size the network works on."""
+    spacing_mm: tuple[float, float, float] | None
+    """Voxel size that volumes are resampled to; null: none."""
     patch_voxels: tuple[int, int, int]
     """Patch the network was trained on, and is given at once."""
     preprocessing: tuple[Spec, ...]
@@ -62,6 +62,11 @@ class ModelDescription(Config):
     """Packages the model was trained with."""
     weights_digest: str = ""
     """SHA-256 of ``model.safetensors``."""
+
+    @property
+    def grid_mm(self) -> tuple[float, float, float]:
+        """Voxel size of what the network sees; that of pictures is taken for 1 mm."""
+        return self.spacing_mm or (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,7 @@ def load_task_model(folder: Path, *, trust_names: bool = False) -> TaskModel:
     encoder: Encoder = read_component(
         "medssl.models.encoders", description.encoder, trust_names=trust_names
     ).build()
-    network, _ = encoder.segmenter(task.out_channels)
+    network, _ = task.network(encoder)
     try:
         network.load_state_dict(load_file(inside / WEIGHTS), strict=True)
     except (SafetensorError, RuntimeError) as error:

@@ -2,30 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from medssl.errors import InputError
-from medssl.labelled.cases import LabelledSet
+from medssl.labelled.cases import LabelledCase, LabelledSet, Part
 from medssl.models.encoders.base import Encoder
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
 from medssl.models.weights import load_decoder, load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.tracking import Tracker
-from medssl.tasks.base import Task
+from medssl.tasks.base import Spec, Task
+from medssl.tasks.classification import Classification
 from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, latest
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
 from medssl.training.finetune_config import FinetuneConfig, Member
-from medssl.training.patches import Patch, PatchDataset, patch_loader
+from medssl.training.patches import Patch, PatchDataset, labelled_loader, prepare_volumes
 from medssl.training.preemption import StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import Recorder, read_metrics
+from medssl.training.strategies.base import Strategy
+from medssl.training.strategies.full import Full
 from medssl.training.supervised import BestByValidation, SupervisedModule
 from medssl.training.task_model import (
     DESCRIPTION,
@@ -34,6 +38,7 @@ from medssl.training.task_model import (
     read_description,
     save_task_model,
 )
+from medssl.training.whole_volumes import WholeVolumeDataset, prepare_whole
 
 VALIDATION: Final = "validation.json"
 """Of each member: the scores of every validation."""
@@ -47,8 +52,34 @@ class Plan:
     labelled: LabelledSet
     task: Task
     encoder: Encoder.Config
-    train: Sequence[Patch]
-    val: Sequence[Patch]
+    cases: Mapping[Part, Sequence[LabelledCase]]
+
+    @cached_property
+    def train(self) -> list[Patch]:
+        """The volumes that train, as the network sees them; kept in memory."""
+        return self._prepared("train")
+
+    @cached_property
+    def val(self) -> list[Patch]:
+        """Those that choose the weights."""
+        return self._prepared("val")
+
+    def patients(self, part: Part) -> list[str]:
+        """Return whose each volume of a part is."""
+        return [case.patient_key for case in self.cases[part]]
+
+    @property
+    def specs(self) -> list[Spec]:
+        """Transforms from file to network input."""
+        size = self.config.patch_voxels
+        return [*self.config.preprocessing.specs(), *self.task.input_specs(size)]
+
+    def _prepared(self, part: Part) -> list[Patch]:
+        cases, modality = self.cases[part], self.labelled.modality
+        told = f"Preparing volumes ({part})"
+        if self.task.kind == "segmentation":
+            return prepare_volumes(cases, self.specs, modality, told)
+        return prepare_whole(cases, self.specs, self.task, modality, told)
 
 
 def build_network(
@@ -68,11 +99,19 @@ def build_network(
             if member == "scratch":
                 encoder = encoder.config.build()  # type: ignore[union-attr,operator]
         decoder = None
-        if member == "pretrained" and config.encoder_from is not None and config.pretrained_decoder:
+        wanted = task.kind == "segmentation" and config.pretrained_decoder
+        if member == "pretrained" and config.encoder_from is not None and wanted:
             decoder = load_decoder(config.encoder_from, encoder)
         torch.manual_seed(config.seed + 1)
-        network, network_def = encoder.segmenter(task.out_channels, decoder)
+        network, network_def = task.network(encoder, decoder)
     return network, encoder, network_def
+
+
+def strategy_of(config: FinetuneConfig, member: Member) -> Strategy:
+    """Return how a member is adapted: what begins at random has nothing to be careful with."""
+    whole = config.encoder_from is not None and member == "scratch"
+    strategy: Strategy = (Full.Config() if whole else config.strategy).build()
+    return strategy
 
 
 def count_loaded(encoder: Encoder, network: nn.Module) -> dict[str, int]:
@@ -107,12 +146,15 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
         return _summary_of(member, trained)
     network, encoder, network_def = build_network(plan.config, member, plan.task)
     loaded = count_loaded(encoder, network) if member == "pretrained" else {}
-    best = _fit(plan, member, network, encoder, _Prefixed(tracker, member))
+    strategy = strategy_of(plan.config, member)
+    best = _fit(plan, member, network, encoder, strategy, _Prefixed(tracker, member))
     trained = {
         "start": member,
         "seed": plan.config.seed,
         "steps": plan.config.schedule.steps,
-        "train_cases": len(plan.train),
+        "strategy": plan.config.strategy.name if member == "pretrained" else "full",
+        "train_cases": len(plan.cases["train"]),
+        "monitor": plan.task.monitor,
         "best": best.best,
         "dataset": plan.labelled.name,
         "dataset_licence": plan.labelled.licence,
@@ -123,39 +165,39 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
         trained["encoder_digest"] = digest_file(plan.config.encoder_from / ENCODER_WEIGHTS)
     _draw(folder, best)
     best.restore_best(network)
+    strategy.finished(network, encoder)
     save_task_model(folder, network, _describe(plan, network_def, trained))
     return _summary_of(member, trained)
 
 
 def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:
-    best = trained["best"] or {"val/dice": float("nan"), "step": trained["steps"]}
+    monitor = trained["monitor"]
+    best = trained["best"] or {monitor: float("nan"), "step": trained["steps"]}
     kept = {
-        f"{member}_val_dice": round(best["val/dice"], 4),
+        f"{member}_{monitor.replace('/', '_')}": round(best[monitor], 4),
         f"{member}_best_step": int(best["step"]),
     }
     return kept | {k: v for k, v in trained.items() if k.startswith("encoder_tensors")}
 
 
 def _fit(
-    plan: Plan, member: Member, network: nn.Module, encoder: Encoder, tracker: Tracker
+    plan: Plan,
+    member: Member,
+    network: nn.Module,
+    encoder: Encoder,
+    strategy: Strategy,
+    tracker: Tracker,
 ) -> BestByValidation:
     config, folder = plan.config, plan.config.out / member
     resume = latest(folder / FOLDER)
-    module = SupervisedModule(
-        network,
-        plan.task,
-        encoder=encoder,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        engine=config.engine,
-        seed=config.seed,
-    )
+    module = SupervisedModule(network, plan.task, encoder, strategy, config)
     best = BestByValidation(
         folder / FOLDER,
         plan.val,
+        plan.patients("val"),
         tracker,
-        patch_voxels=config.patch_voxels,
-        every_steps=config.rhythm.validate_steps,
+        monitor=plan.task.monitor,
+        config=config,
     )
     callbacks = [
         Recorder(
@@ -187,14 +229,14 @@ def _fit(
 def training_batches(plan: Plan, *, start: int) -> DataLoader[Patch]:
     """Return the training batches from number ``start`` on: the same ones for both twins."""
     config = plan.config
-    dataset = PatchDataset(
-        plan.train,
-        config.augment,
-        config.patch_voxels,
-        batch_size=config.patches_per_step,
-        seed=config.seed,
-    )
-    return patch_loader(
+    shared: dict[str, int] = {"batch_size": config.patches_per_step, "seed": config.seed}
+    dataset: Dataset[Patch]
+    if plan.task.kind == "segmentation":
+        dataset = PatchDataset(plan.train, config.augment, config.patch_voxels, **shared)
+    else:
+        balanced = isinstance(plan.task, Classification) and plan.task.draws_classes_equally
+        dataset = WholeVolumeDataset(plan.train, config.augment, balanced=balanced, **shared)
+    return labelled_loader(
         dataset,
         batch_size=config.patches_per_step,
         batches=config.schedule.steps * config.engine.accumulate,
@@ -203,18 +245,18 @@ def training_batches(plan: Plan, *, start: int) -> DataLoader[Patch]:
     )
 
 
-def _describe(plan: Plan, network_def: dict[str, Any], trained: dict[str, Any]) -> ModelDescription:
+def _describe(plan: Plan, network_def: Spec | None, trained: dict[str, Any]) -> ModelDescription:
     config, labelled, task = plan.config, plan.labelled, plan.task
     return ModelDescription(
-        title=f"{labelled.name} {task.kind}: {', '.join(labelled.labels[1:])}",
-        task=config.task.model_dump(mode="json"),
+        title=f"{labelled.name} {task.kind}: {', '.join(task.answers)}",
+        task=task.config.model_dump(mode="json"),
         encoder=plan.encoder.model_dump(mode="json"),
         network_def=network_def,
-        labels=labelled.labels,
+        labels=task.labels,
         modality=labelled.modality,
         spacing_mm=config.preprocessing.spacing_mm,
         patch_voxels=config.patch_voxels,
-        preprocessing=tuple(config.preprocessing.specs()),
+        preprocessing=tuple(plan.specs),
         inferer=task.inferer_spec(config.patch_voxels),
         postprocessing=tuple(task.postprocessing_specs()),
         training=trained,
@@ -240,5 +282,5 @@ def _rows(folder: Path, best: BestByValidation) -> list[dict[str, float]]:
 def _draw(folder: Path, best: BestByValidation) -> None:
     rows = _rows(folder, best)
     scores = sorted({name for row in best.history for name in row if name.startswith("val/")})
-    draw_curves(folder / "curves.png", rows, {"training loss": ["loss"], "validation Dice": scores})
+    draw_curves(folder / "curves.png", rows, {"training loss": ["loss"], "validation": scores})
     write_json(folder / VALIDATION, best.history)

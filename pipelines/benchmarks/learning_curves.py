@@ -174,9 +174,11 @@ def overlaid(tree: Tree, own: Tree) -> Tree:
     both = dict(tree)
     for key, value in own.items():
         there = both.get(key)
-        nested = isinstance(value, dict) and isinstance(there, dict)
-        replaced = nested and value.get("name", there.get("name")) != there.get("name")
-        both[key] = overlaid(there, value) if nested and not replaced else value
+        if isinstance(value, dict) and isinstance(there, dict):
+            same = value.get("name", there.get("name")) == there.get("name")
+            both[key] = overlaid(there, value) if same else value
+        else:
+            both[key] = value
     return both
 
 

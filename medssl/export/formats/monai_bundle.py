@@ -39,6 +39,12 @@ class MonaiBundle(Format):
 
     def digests(self, run: Path) -> dict[str, str]:
         about = read_description(run)
+        if about.network_def is None or about.task.get("regions"):
+            raise InputError(
+                f"{run}: a bundle holds a segmentation of classes that exclude each other; this "
+                f"model does {'regions' if about.network_def else about.task.get('name')}",
+                hint="use the run's folder itself with `medssl predict`",
+            )
         self._scan(run)  # says what is missing before anything is left
         return {"model": about.weights_digest, "description": digest_file(run / DESCRIPTION)}
 
@@ -194,12 +200,12 @@ def metadata(about: ModelDescription, card: CardConfig, bundle_version: str) -> 
 
 
 def _needs_einops(about: ModelDescription) -> bool:
-    return about.network_def.get("_target_") == "SwinUNETR"
+    return (about.network_def or {}).get("_target_") == "SwinUNETR"
 
 
 def _description(about: ModelDescription) -> str:
     started = {"pretrained": "from an encoder pretrained without labels", "scratch": "from scratch"}
-    spacing = " x ".join(f"{step:g}" for step in about.spacing_mm)
+    spacing = " x ".join(f"{step:g}" for step in about.grid_mm)
     start = started.get(str(about.training.get("start")), "")
     return (
         f"Segments {', '.join(about.labels[1:])} in {about.modality} volumes at {spacing} mm; "
@@ -226,7 +232,7 @@ def _facts(about: ModelDescription) -> dict[str, Any]:
     return {
         "classes": classes,
         "modality": about.modality,
-        "spacing": f"{list(about.spacing_mm)} mm",
+        "spacing": f"{list(about.grid_mm)} mm",
         "patch": f"{list(about.patch_voxels)} voxels",
         "encoder": encoder,
         **{name: about.training[name] for name in shown if name in about.training},
