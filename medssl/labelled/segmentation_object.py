@@ -77,10 +77,11 @@ def read_segmentation_object(path: Path, pseudonymizer: Pseudonymizer) -> Segmen
     with untrusted("damaged_header"):
         with open_dicom(path, Limits()) as stream:
             dataset = read_dataset(stream, _HEADER, pixels=False)
-        segments = {
+        numbered = {
             integer_of([item], "SegmentNumber"): text_of(item, "SegmentLabel")
             for item in dataset.get("SegmentSequence") or []
         }
+        segments = {number: label or f"segment {number}" for number, label in numbered.items()}
         series = [
             pseudonymizer.series_key(text_of(item, "SeriesInstanceUID"))
             for item in dataset.get("ReferencedSeriesSequence") or []

@@ -58,7 +58,7 @@ def read_image_file(path: Path, modality: str, files: Sequence[Path] = ()) -> Vo
     return _read_nifti(path, modality)
 
 
-def read_label_file(path: Path, image: Volume) -> Volume:
+def read_label_file(path: Path, image: Volume | None = None) -> Volume:
     """Return a label map with its axes along those of ``image``; nothing is resampled.
 
     Of a picture with a palette the indices count, not the colours.
@@ -75,24 +75,30 @@ def read_label_file(path: Path, image: Volume) -> Volume:
             found = _one_slice(np.asarray(picture), "unknown")
     else:
         found = _read_nifti(path, "unknown")
+    if image is None:
+        return found
     array, affine = reorient(found.array_IJK, found.affine_ras, axis_codes(image.affine_ras))
     return Volume(array_IJK=array, affine_ras=affine, modality="unknown", intensity="unknown")
 
 
-def dicom_headers(files: Sequence[Path], pseudonymizer: Pseudonymizer) -> list[SliceHeader]:
-    """Return the slices in ``files``; what is no scan is passed over.
+def dicom_headers(
+    files: Sequence[Path], pseudonymizer: Pseudonymizer
+) -> tuple[list[SliceHeader], list[tuple[Path, RejectedFileError]]]:
+    """Return the slices in ``files``, and the files of scans whose headers cannot be read.
 
-    Damage to the pixels is kept in the headers, and fails when they are read.
+    What is no scan is passed over. Damage to pixels is kept in the headers of slices, and fails
+    when they are read.
     """
-    headers = []
+    headers: list[SliceHeader] = []
+    refused: list[tuple[Path, RejectedFileError]] = []
     with silenced():
         for number, path in enumerate(files):
             try:
                 headers += read_headers(path, str(number), pseudonymizer, DICOM_LIMITS)
             except RejectedFileError as error:
                 if not error.skipped:
-                    raise
-    return headers
+                    refused.append((path, error))
+    return headers, refused
 
 
 def read_one_series(headers: Sequence[SliceHeader]) -> DicomVolume:
@@ -117,7 +123,10 @@ def read_one_series(headers: Sequence[SliceHeader]) -> DicomVolume:
 
 
 def _read_dicom(files: Sequence[Path]) -> Volume:
-    series = list(group_by_series(dicom_headers(files, Pseudonymizer.ephemeral())).values())
+    headers, refused = dicom_headers(files, Pseudonymizer.ephemeral())
+    if refused:
+        raise refused[0][1]
+    series = list(group_by_series(headers).values())
     if len(series) != 1:
         raise RejectedFileError(
             "several_series", f"the folder must hold one DICOM series, it holds {len(series)}"
