@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from medssl.evaluation.intervals import pigeonhole_mean
 from medssl.runs.folder import atomic_path
 
 SCRATCH: Final = "scratch"
@@ -36,27 +37,9 @@ def dice_of(rows: pd.DataFrame, method: str) -> NDArray[np.float64]:
 
 
 def interval(values_SP: NDArray[np.float64], draws: int = DRAWS) -> tuple[float, float, float]:
-    """Return the mean and its 95 % percentile interval, seeds and patients drawn anew.
-
-    Two-way bootstrap: rows (seeds) and columns (patients) are drawn with replacement, each
-    independently (Owen 2007, "The pigeonhole bootstrap").
-    """
-    rng = np.random.default_rng(0)
-    seeds, patients = values_SP.shape
-    rows_DS = rng.integers(seeds, size=(draws, seeds))
-    columns_DP = rng.integers(patients, size=(draws, patients))
-    weights_DS = _counts(rows_DS, seeds) / seeds
-    weights_DP = _counts(columns_DP, patients) / patients
-    means_D = np.einsum("ds,sp,dp->d", weights_DS, values_SP, weights_DP, optimize=True)
-    low, high = np.percentile(means_D, [2.5, 97.5])
-    return float(values_SP.mean()), float(low), float(high)
-
-
-def _counts(drawn_DN: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Return how often each of ``size`` items was drawn, per row."""
-    offset = np.arange(len(drawn_DN))[:, None] * size
-    counted = np.bincount((drawn_DN + offset).ravel(), minlength=len(drawn_DN) * size)
-    return counted.reshape(len(drawn_DN), size).astype(np.float64)
+    """Return the mean and its 95 % percentile interval, seeds and patients drawn anew."""
+    found = pigeonhole_mean(values_SP, resamples=draws)
+    return found.mean, found.low, found.high
 
 
 def summarise(rows: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
