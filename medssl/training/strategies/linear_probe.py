@@ -8,6 +8,8 @@ from medssl.errors import ConfigError
 from medssl.models.encoders.base import Encoder
 from medssl.training.strategies.base import Strategy
 
+_HINT = "use frozen_encoder to train all of it on frozen features; to classify, pool by mean or max"
+
 
 class LinearProbe(Strategy):
     """How much of the answer is in the features already, for a linear layer to read.
@@ -26,14 +28,24 @@ class LinearProbe(Strategy):
 
     def prepare(self, network: nn.Module, encoder: Encoder, *, seed: int) -> None:
         inside = {id(weight) for weight in encoder.parameters()}
-        for name, layer in network.named_modules():
-            own = [w for w in layer.parameters(recurse=False) if id(w) not in inside]
-            if own and not _is_linear(layer):
+        layers = [
+            (name, layer)
+            for name, layer in network.named_modules()
+            if any(id(weight) not in inside for weight in layer.parameters(recurse=False))
+        ]
+        for name, layer in layers:
+            if not _is_linear(layer):
                 raise ConfigError(
                     f"linear_probe trains one linear layer on a frozen encoder, but {name} "
                     f"({type(layer).__name__}) of this network stands between them",
-                    hint="use frozen_encoder to train a decoder on frozen features",
+                    hint=_HINT,
                 )
+        if any(isinstance(layer, nn.Linear) for _, layer in layers) and len(layers) > 1:
+            raise ConfigError(
+                f"linear_probe trains one linear layer on a frozen encoder, but this network has "
+                f"{len(layers)} linear layers above it",
+                hint=_HINT,
+            )
         super().prepare(network, encoder, seed=seed)
 
 
