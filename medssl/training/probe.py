@@ -1,19 +1,18 @@
 """What the encoder knows of labels while it learns without them."""
 
 import csv
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import lightning
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from medssl.config.base import Config
+from medssl.data.covering import covering_starts
 from medssl.data.normalize import IntensityConfig
 from medssl.data.store import CropStore
 from medssl.data.views import Batch
@@ -159,21 +158,7 @@ class Probe(lightning.Callback):
         entry = self.store.entry(key)
         channels, *shape = view_CIJK
         size = (*shape, 1)[:3]
-        starts = [
-            _starts(n, s, self.config.most_crops) for n, s in zip(entry.shape, size, strict=True)
-        ]
-        for start_IJK in itertools.product(*starts):
+        for start_IJK in covering_starts(entry.shape, size, self.config.most_crops):
             stored_IJK = self.store.read(key, start_IJK, size)
             scaled_IJK = torch.from_numpy(self.intensity.normalize(stored_IJK, entry))
             yield scaled_IJK.reshape(1, 1, *shape).expand(-1, channels, *(-1,) * len(shape))
-
-
-def _starts(length: int, size: int, most: int) -> list[int]:
-    """Return first voxels of crops that cover an axis, or are spread over it evenly."""
-    room = length - size
-    if room <= 0:
-        return [room // 2]
-    count = min(-(-length // size), most)
-    if count == 1:
-        return [room // 2]
-    return [int(start) for start in np.linspace(0, room, count).round()]

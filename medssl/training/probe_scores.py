@@ -46,11 +46,26 @@ def knn_accuracy(z_ND: Tensor, labels_N: Tensor, splits: list[Split], *, k: int)
     """
     z_ND, right = F.normalize(z_ND.double(), dim=1), 0
     for learn, score in splits:
-        cosine_ML, near_ML = (z_ND[score] @ z_ND[learn].T).topk(min(k, len(learn)), dim=1)
-        votes_MC = torch.zeros(len(score), int(labels_N.max()) + 1, dtype=torch.float64)
-        votes_MC.scatter_add_(1, labels_N[learn][near_ML], (cosine_ML / 0.07).exp())
+        y_LC = F.one_hot(labels_N[learn], int(labels_N.max()) + 1).double()
+        votes_MC = neighbour_votes(z_ND[score] @ z_ND[learn].T, y_LC, k=k)
         right += int((votes_MC.argmax(1) == labels_N[score]).sum())
     return right / len(labels_N)
+
+
+def neighbour_votes(
+    cosine_ML: Tensor, y_LC: Tensor, *, k: int, temperature: float = 0.07
+) -> Tensor:
+    """Return ``(M, C)``: what the k nearest rows say, each as loudly as it is near.
+
+    Args:
+        cosine_ML: Of each row to score and each row to learn from; minus infinity for one that
+            must not vote.
+        y_LC: What the rows to learn from say of each class.
+        k: Rows that vote.
+        temperature: A row votes with ``exp(cosine / temperature)``.
+    """
+    cosine_MK, near_MK = cosine_ML.topk(min(k, cosine_ML.shape[1]), dim=1)
+    return torch.einsum("mk,mkc->mc", (cosine_MK / temperature).exp(), y_LC[near_MK])
 
 
 def linear_accuracy(z_ND: Tensor, labels_N: Tensor, splits: list[Split], *, ridge: float) -> float:

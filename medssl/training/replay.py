@@ -18,6 +18,7 @@ from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.engine import seed_batch
 from medssl.training.offending import Offence, load_offence
 from medssl.training.pretrain import PretrainConfig
+from medssl.training.restore import load_method_weights
 from medssl.training.start import build_method
 from medssl.training.step_cost import tensors_in
 
@@ -158,6 +159,5 @@ def _last_weights(config: PretrainConfig, run: Path) -> tuple[Method, int]:
     method = build_method(config.method, config.encoder, config.start_from)
     resume = latest(run / FOLDER)
     if resume.path is not None:
-        saved = torch.load(resume.path, map_location="cpu", weights_only=True)["state_dict"]
-        method.load_state_dict({k.removeprefix("method."): v for k, v in saved.items()})
+        load_method_weights(method, resume.path)
     return method, resume.steps

@@ -10,7 +10,7 @@ from medssl.config.load import validate
 from medssl.data.store import CropStore
 from medssl.errors import InputError
 from medssl.training.pretrain import PretrainConfig, pretrain
-from medssl.training.probe import ProbeConfig, _starts, read_labels
+from medssl.training.probe import ProbeConfig, read_labels
 from medssl.training.probe_scores import knn_accuracy, linear_accuracy, patient_folds
 from tests.training.stores import write_store
 from tests.training.test_pretrain import tree
@@ -84,14 +84,6 @@ def test_what_is_far_apart_is_told_apart():
     splits = patient_folds(PATIENTS, 5, seed=0)
     assert knn_accuracy(z, labels, splits, k=100) == 1
     assert linear_accuracy(z, labels, splits, ridge=0.1) == 1
-
-
-def test_crops_cover_an_axis():
-    assert _starts(24, 8, 4) == [0, 8, 16]
-    assert _starts(20, 8, 4) == [0, 6, 12]
-    assert _starts(100, 8, 3) == [0, 46, 92]
-    assert _starts(100, 8, 1) == [46]
-    assert _starts(5, 8, 4) == [-2]
 
 
 @pytest.fixture(scope="module")
