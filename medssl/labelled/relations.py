@@ -64,8 +64,9 @@ def find_copies(cases: Sequence[LabelledCase], content_of: Mapping[str, str]) ->
             problems.append(f"the same image in {' and '.join(parts)}: {names}")
             continue
         kept = min(_root(patients, case.patient_key) for case in group)
-        joined = " and are kept together" if len({c.patient_key for c in group}) > 1 else ""
-        warnings.append(f"the same image under several names: {names}; they count as one{joined}")
+        several = len({case.patient_key for case in group}) > 1
+        joined = "; they are kept together as one patient's" if several else ""
+        warnings.append(f"the same image under several names: {names}{joined}")
         for case in group:
             patients[_root(patients, case.patient_key)] = kept
     together = tuple(replace(case, patient_key=_root(patients, case.patient_key)) for case in cases)

@@ -1,5 +1,6 @@
 """The files of a labelled case as volumes: NIfTI, pictures, DICOM series, a library's volumes."""
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,7 +154,7 @@ def _read_nifti(path: Path, modality: str) -> Volume:
 def _picture(path: Path) -> Image.Image:
     with untrusted("undecodable_pixels"), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        picture = Image.open(path, formats=("PNG", "JPEG"))
+        picture = Image.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG"))
         picture.load()
         return picture
 

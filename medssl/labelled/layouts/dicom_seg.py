@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medssl.errors import RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
-from medssl.io.dicom.series import group_by_series
+from medssl.io.dicom.series import group_by_series, split_by_kind
 from medssl.io.dicom.slices import SliceHeader, paths_of
 from medssl.labelled.layouts.base import Entry, Layout, Listing
 from medssl.labelled.segmentation_object import (
@@ -49,8 +49,8 @@ class DicomSeg(Layout):
             else Entry(problems=(f"the DICOM SEG cannot be read: {item.problem}",))
             for item in found
         ]
-        used = {entry.files for entry in entries}
-        alone = sum(tuple(paths_of(slices)) not in used for slices in series.values())
+        used = {file for entry in entries for file in entry.files}
+        alone = sum(used.isdisjoint(paths_of(slices)) for slices in series.values())
         return Listing(
             name=path.name,
             labels=labels,
@@ -79,9 +79,9 @@ def _entry(
     if len(meant) != 1:
         lie = "none lies in the folder" if not meant else f"it refers to {len(meant)} of them"
         return Entry(problems=(f"a DICOM SEG needs the one series that it was drawn on: {lie}",))
-    (slices,) = meant
+    slices = _drawn_on(item, meant[0])
     first = slices[0]
-    files = tuple(paths_of(slices))
+    files = tuple(sorted(paths_of(slices)))  # pseudonyms, by which they came, are new every time
     about = {
         "sex": first.acquisition.sex,
         "scanner": first.acquisition.manufacturer,
@@ -95,3 +95,15 @@ def _entry(
         patient=first.keys.patient,
         about={name: value for name, value in about.items() if value},
     )
+
+
+def _drawn_on(item: SegmentationObject, series: Sequence[SliceHeader]) -> Sequence[SliceHeader]:
+    """Return the slices of the kind that was drawn on, where a series is of several kinds."""
+    try:
+        kinds = [kind.slices for kind in split_by_kind(series)]
+    except RejectedFileError:
+        return series  # reading it will say what is wrong with it
+    drawn_on = [
+        slices for slices in kinds if item.instances & {header.keys.instance for header in slices}
+    ]
+    return drawn_on[0] if len(drawn_on) == 1 else series
