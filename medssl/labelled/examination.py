@@ -97,12 +97,17 @@ def _content(image: Volume) -> str:
 
 def _mismatches(image: Volume, label: Volume) -> Iterator[str]:
     if image.shape != label.shape:
-        yield f"the image has {image.shape} voxels, its label map {label.shape}"
+        yield f"the image has {_grid(image)}, its label map {_grid(label)}"
     elif not np.allclose(image.affine_ras, label.affine_ras, atol=_AFFINE_TOLERANCE_MM):
         corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
         corners[:3] *= np.array(image.shape)[:, None] - 1
         away_mm = np.abs((image.affine_ras - label.affine_ras) @ corners).max()
         yield f"the label map lies up to {away_mm:.1f} mm beside its image (their affines differ)"
+
+
+def _grid(volume: Volume) -> str:
+    spacing = " x ".join(f"{step_mm:.3g}" for step_mm in volume.spacing_mm)
+    return f"{volume.shape} voxels of {spacing} mm"
 
 
 def _wrong_values(label_IJK: NDArray[Any], allowed: int | None) -> Iterator[str]:

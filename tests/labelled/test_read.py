@@ -45,7 +45,7 @@ def test_all_problems_are_named_at_once(tmp_path):
     assert "7 problem(s)" in said
     for line in (
         r"case-001 \(ball_0.nii.gz\): the image is missing",
-        r"case-002 .*\(12, 14, 10\) voxels, its label map \(12, 14, 9\)",
+        r"case-002 .*\(12, 14, 10\) voxels of 1 x 1 x 1 mm, its label map \(12, 14, 9\)",
         r"case-003 .*up to 1.8 mm beside its image",
         r"case-004 .*undeclared values: 3, 6",
         r"case-005 .*the image cannot be read: ",
@@ -176,7 +176,7 @@ def test_pairs_that_belong_to_others_are_named(shared, tmp_path):
     for line in (
         r"3 problem\(s\)",
         r"case-002 \(hippocampus_118.nii.gz\): the same image as case-001",
-        r"case-001 .* has \(37, 52, 33\) voxels, its label map \(36, 50, 31\)",
-        r"case-002 .* has \(37, 52, 33\) voxels, its label map \(512, 512, 94\)",
+        r"case-001 .* has \(37, 52, 33\) voxels of 1 x 1 x 1 mm, its label map \(36, 50, 31\)",
+        r"case-002 .* has \(37, 52, 33\) .*, its label map \(512, 512, 94\) .* 0.734 x 0.734 x 5 mm",
     ):
         caught.match(line)

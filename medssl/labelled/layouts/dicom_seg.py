@@ -79,6 +79,9 @@ def _entry(
     if len(meant) != 1:
         lie = "none lies in the folder" if not meant else f"it refers to {len(meant)} of them"
         return Entry(problems=(f"a DICOM SEG needs the one series that it was drawn on: {lie}",))
+    segments = {n: labels.index(name) for n, name in item.segments.items() if name in labels[1:]}
+    if not segments:
+        return Entry(problems=("the DICOM SEG describes nothing but background",))
     slices = _drawn_on(item, meant[0])
     first = slices[0]
     files = tuple(sorted(paths_of(slices)))  # pseudonyms, by which they came, are new every time
@@ -91,7 +94,7 @@ def _entry(
         image=files[0].parent,
         files=files,
         label=item.path,
-        segments={n: labels.index(name) for n, name in item.segments.items() if name in labels},
+        segments=segments,
         patient=first.keys.patient,
         about={name: value for name, value in about.items() if value},
     )

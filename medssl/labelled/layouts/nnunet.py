@@ -55,7 +55,11 @@ class NnUNet(Layout):
         labels, regions, ignore_label = _classes(described["labels"], problems)
         channels = described.get("channel_names", described.get("modality", {}))
         modality = modality_of(channels, problems)
-        entries = _entries(folder, str(described["file_ending"]), problems, warnings)
+        entries = (
+            _listed(described["dataset"], folder)
+            if "dataset" in described
+            else _entries(folder, str(described["file_ending"]), problems, warnings)
+        )
         count = described.get("numTraining")
         listed = sum(entry.part != "test" for entry in entries)
         if isinstance(count, int) and count != listed:
@@ -125,6 +129,20 @@ def _entries(folder: Path, ending: str, problems: list[str], warnings: list[str]
         *(_entry(folder, "Tr", name, ending, train_part) for name in sorted(training)),
         *(_entry(folder, "Ts", name, ending, "test") for name in sorted(labelled)),
     ]
+
+
+def _listed(declared: Any, folder: Path) -> list[Entry]:
+    """Return the cases of ``dataset``, which gives the files of every case instead of folders."""
+    entries = []
+    for name, item in declared.items() if isinstance(declared, dict) else [("", declared)]:
+        images = item.get("images") if isinstance(item, dict) else None
+        if not isinstance(images, list) or len(images) != 1 or "label" not in item:
+            problem = "the entry of `dataset` must have one file in `images`, and `label`"
+            entries.append(Entry(problems=(problem,)))
+            continue
+        image, label = folder / str(images[0]), folder / str(item["label"])
+        entries.append(Entry(image=image, label=label, name=str(name)))
+    return entries
 
 
 def _entry(folder: Path, suffix: str, name: str, ending: str, part: str) -> Entry:

@@ -47,11 +47,9 @@ class Table(Layout):
         if path.suffix.lower() not in _SUFFIXES:
             return "it is not a .csv or .tsv file"
         try:
-            columns = _read(path).columns
+            _read(path)
         except InputError as error:
             return error.problem
-        if not set(_IMAGES) & set(columns):
-            return f"no column is `image`, `volume_key` or `series_key`; found {list(columns)}"
         return ""
 
     def read(self, path: Path) -> Listing:
@@ -85,7 +83,8 @@ def _read(path: Path) -> pd.DataFrame:
     """Return the table, all text, the names of the columns that we know in small letters.
 
     Raises:
-        InputError: It is not there, is not text, or has rows that do not fit its header.
+        InputError: It is not there, is not text, or has rows that do not fit its header, or no
+            column of images.
     """
     try:
         text = _decoded(path.read_bytes())
@@ -106,6 +105,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"it cannot be read as a table: {said}") from None
     names = [str(name).strip() for name in table.iloc[0]]
     names = [name.lower() if name.lower() in _RESERVED else name for name in names]
+    if not set(_IMAGES) & set(names):  # without a header these may be anybody's names: not shown
+        known = ", ".join(f"`{name}`" for name in _IMAGES)
+        raise InputError(f"none of its {len(names)} columns is called one of {known}")
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
         raise InputError(f"several columns are called {', '.join(f'`{name}`' for name in twice)}")

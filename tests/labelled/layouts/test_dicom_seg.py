@@ -69,13 +69,15 @@ def test_segs_that_cannot_be_paired_are_problems(tmp_path):
     empty = seg_of(folder / "case_1")
     empty.SegmentSequence = []
     empty.save_as(folder / "vacant.dcm")
+    seg_of(folder / "case_1", ("Background",)).save_as(folder / "void.dcm")
     with pytest.raises(InputError) as caught:
         read_labelled(folder)
     for line in (
-        r"3 problem\(s\)",
+        r"4 problem\(s\)",
         r"case-002 \(twice.dcm\): the same image as case-001",
         r"case-004: a DICOM SEG needs the one series .*: none lies in the folder",
         r"case-005: the DICOM SEG cannot be read: it describes no segment",
+        r"case-006: the DICOM SEG describes nothing but background",
     ):
         caught.match(line)
 

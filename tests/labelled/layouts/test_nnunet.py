@@ -98,7 +98,7 @@ def test_all_that_is_wrong_with_a_folder_is_named_at_once(tmp_path):
         r"`numTraining` is 9, and the folder holds 4 case\(s\)",
         r"case-001 .*the image is missing",
         r"case-002 .*the label is missing",
-        r"case-003 .*\(12, 14, 10\) voxels, its label map \(11, 14, 10\)",
+        r"case-003 .*\(12, 14, 10\) voxels of .*, its label map \(11, 14, 10\)",
     ):
         caught.match(line)
 
@@ -128,3 +128,18 @@ def test_an_empty_label_map_is_a_reference_without_findings(tmp_path):
     (warning,) = labelled.warnings
     assert warning.startswith("case-001 (b_0000.nii.gz): the label map shows no class")
     assert [case.classes for case in labelled.cases] == [(), (1, 2)]
+
+
+def test_files_may_be_listed_one_by_one(tmp_path):
+    folder = nnunet(tmp_path / "a", cases=2)
+    (folder / "elsewhere").mkdir()
+    (folder / "labelsTr" / "ball_1.nii.gz").rename(folder / "elsewhere" / "b.nii.gz")
+    listed = {"b": {"images": ["imagesTr/ball_1_0000.nii.gz"], "label": "elsewhere/b.nii.gz"}}
+    change = {"dataset": listed, "numTraining": 1}
+    edit(folder / "dataset.json", lambda described: described.update(change))
+    (case,) = read_labelled(folder).cases
+    assert case.label == folder / "elsewhere" / "b.nii.gz"
+    listed["c"] = {"images": ["imagesTr/a.nii.gz", "imagesTr/b.nii.gz"], "label": "c.nii.gz"}
+    edit(folder / "dataset.json", lambda described: described.update(change | {"numTraining": 2}))
+    with pytest.raises(InputError, match="case-002: the entry of `dataset` must have one file in"):
+        read_labelled(folder)
