@@ -1,12 +1,16 @@
 """Intervals by patient: patients, not cases, are drawn anew.
 
-Every interval of one model is BCa (Efron 1987, J Am Stat Assoc 82:171) and then widened for small
-samples as Hesterberg 2015 (Am Stat 69:371, section 4) widens percentile intervals: a bootstrap of
-few patients spreads too little, as the standard error with n in place of n - 1 and the normal
-quantile in place of Student's do. He moves the levels, which cannot reach past the data; here the
-ends move away from the estimate by the same factor, so that five patients are enough to be honest.
-Of percentile, BCa, bootstrap-t and Student's intervals, with either widening, this covered best
-over skewed means and areas under the curve; tests/evaluation/test_coverage.py repeats the check.
+Every interval of one model is BCa (Efron 1987, J Am Stat Assoc 82:171), widened for few patients:
+a bootstrap of few spreads too little, as a standard error with n in place of n - 1 and normal
+instead of Student's quantiles do. Hesterberg 2015 (Am Stat 69:371) corrects the levels of
+percentiles by that factor, which cannot reach past the data; here the ends move away from the
+estimate by it. Of percentile, BCa, bootstrap-t and Student's intervals, with either widening, this
+covered best over skewed means and areas under the curve: 93 to 95 % of intervals of 95 % from 20
+patients on, 88 to 94 % with five (percentiles: 90 to 93 and 77 to 85 %).
+tests/evaluation/test_coverage.py repeats the check.
+
+No interval knows of a failure that no patient shows: where one in twelve patients is a failure of
+the model, 20 patients often hold none, and 83 % of intervals cover.
 """
 
 from collections.abc import Callable, Sequence
