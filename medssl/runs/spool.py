@@ -54,16 +54,6 @@ class Spool:
         """Record the run's id at ``uri``."""
         write_json(self.folder / "remote.json", {"uri": uri, "run_id": run_id})
 
-    def model_id(self, uri: str, name: str, digest: str) -> str | None:
-        """Return the id at ``uri`` of the model ``name``, if it was begun there."""
-        known = self._read("models.json").get(name, {})
-        return known.get("id") if (known.get("uri"), known.get("digest")) == (uri, digest) else None
-
-    def set_model_id(self, uri: str, name: str, digest: str, model_id: str) -> None:
-        """Record the id of a model, so that sending it again does not make another."""
-        known = {"uri": uri, "digest": digest, "id": model_id}
-        write_json(self.folder / "models.json", self._read("models.json") | {name: known})
-
     def last_steps(self) -> dict[str, int]:
         """Return the last step of every metric recorded so far, sent or not."""
         steps = dict(self._steps)

@@ -21,7 +21,7 @@ from medssl.runs.system import SystemSampler
 _log = logging.getLogger(__name__)
 
 _LINGER_S = 0.5
-_LONGEST_BACKOFF_S = 60.0
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 60.0
 _CLOSE_WAIT_S = 30.0
 _CLOSE_WAIT_FAILING_S = 2.0
 
@@ -191,7 +191,7 @@ class SpoolingTracker(Tracker):
         self._wake.set()
 
     def _work(self) -> None:
-        backoff_s = 1.0
+        backoff_s = _FIRST_BACKOFF_S
         while True:
             self._wake.wait()
             self._closing.wait(_LINGER_S)  # so that many small events travel together
@@ -209,7 +209,7 @@ class SpoolingTracker(Tracker):
                 self._wake.set()
             else:
                 _troubled.discard(self._sender.where)
-                backoff_s = 1.0
+                backoff_s = _FIRST_BACKOFF_S
                 if last:
                     return
 

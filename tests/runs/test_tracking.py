@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from medssl.config.base import Config
-from medssl.runs import tracker as tracker_module
 from medssl.runs.manifest import Manifest
 from medssl.runs.stage import open_stage
 from medssl.runs.tracking import (
@@ -31,28 +30,6 @@ class Example(Config):
     note: str = "x" * 3000
     sources: tuple[Path, ...] = (Path("/data/DOE^JOHN"),)
     tracking: TrackingConfig
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-
-
-@pytest.fixture
-def live(store, tmp_path):
-    """A tracking configuration with an experiment of its own, and artifacts in tmp_path."""
-    from mlflow.tracking import MlflowClient
-
-    experiment = f"{tmp_path.parent.name}-{tmp_path.name}"
-    MlflowClient(store).create_experiment(experiment, (tmp_path / "artifacts").as_uri())
-    return TrackingConfig(uri=store, experiment=experiment)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(tracker_module, "_LINGER_S", 0.01)
-    monkeypatch.setattr(tracker_module, "_warned", set())
-    monkeypatch.setattr(tracker_module, "_troubled", set())
 
 
 def runs_of(config):

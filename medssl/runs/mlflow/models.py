@@ -2,66 +2,58 @@
 
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 from medssl.runs.model_package import ModelPackage
 
+_DIGEST = "medssl.digest"
 
-def log_model(
-    client: Any, run_id: str, name: str, folder: Path, package: ModelPackage, known: str | None
-) -> str:
+
+def log_model(client: Any, run_id: str, name: str, folder: Path, package: ModelPackage) -> str:
     """Record the model in ``folder`` as an output of the run; return its id.
 
-    ``known`` is the id it got in an earlier attempt, which is then completed.
+    What an earlier attempt began is completed, so that doing it twice makes one model.
     """
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
-    model = _found(client, known) or client.create_logged_model(
+    model = _begun(client, run, package) or client.create_logged_model(
         run.info.experiment_id,
         name=name,
         source_run_id=run_id,
-        tags={"medssl.digest": package.digest, **package.tags},
+        tags={_DIGEST: package.digest, **package.tags},
         model_type="medssl",
     )
-    if str(model.status) != "READY":
+    if model.status.value != "READY":
         with tempfile.TemporaryDirectory(prefix="medssl-model-") as place:
             path = Path(place) / "model"
             _save(path, folder, package, run_id, model)
             client.log_model_artifacts(model.model_id, str(path))
         client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    outputs = run.outputs.model_outputs if run.outputs else ()
+    if model.model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return str(model.model_id)
 
 
-def find_model(client: Any, run_id: str, digest: str) -> str | None:
-    """Return the id of the model of these weights that the run already has."""
-    run = client.get_run(run_id)
-    for output in getattr(run.outputs, "model_outputs", None) or ():
-        model = client.get_logged_model(output.model_id)
-        if model.tags.get("medssl.digest") == digest:
-            return str(model.model_id)
-    return None
-
-
-def _found(client: Any, model_id: str | None) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_logged_model(model_id) if model_id else None
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None  # somebody deleted it
+def _begun(client: Any, run: Any, package: ModelPackage) -> Any:
+    """Return the model of these weights that the run has, complete or not, or None."""
+    found = client.search_logged_models(
+        [run.info.experiment_id],
+        f"source_run_id = '{run.info.run_id}' AND tags.`{_DIGEST}` = '{package.digest}'",
+    )
+    return found[0] if found else None
 
 
 def _save(path: Path, folder: Path, package: ModelPackage, run_id: str, model: Any) -> None:
-    import mlflow.pyfunc
-    import numpy as np
-    from mlflow.models import Model
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="medssl-data-") as place:
+        warnings.simplefilter("ignore")  # MLflow warns of its own modules as it imports them
+        import mlflow.pyfunc
+        import numpy as np
+        from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory(prefix="medssl-data-") as place:
         data = Path(place) / "model"
         data.mkdir()
         for name in package.files:

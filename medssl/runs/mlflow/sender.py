@@ -3,10 +3,9 @@
 import fcntl
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ _LONGEST_DATASET_DIGEST = 36
 
 class MlflowSender:
     """Sends a spool's events to MLflow; raises whatever MLflow raises."""
-
-    _creating = threading.RLock()
 
     def __init__(self, spool: Spool, to: Destination) -> None:
         self.spool, self.to, self.abandoned = spool, to, False
@@ -98,9 +95,7 @@ class MlflowSender:
         if "model" in event:
             folder, package = self.spool.folder / event["model"], ModelPackage(**event["package"])
             if folder.is_dir():
-                known = self.spool.model_id(self.to.shown, event["name"], package.digest)
-                made = log_model(self._client, run_id, event["name"], folder, package, known)
-                self.spool.set_model_id(self.to.shown, event["name"], package.digest, made)
+                log_model(self._client, run_id, event["name"], folder, package)
 
     def _send_file(self, run_id: str, path: Path, folder: str | None) -> None:
         if not path.is_file():
@@ -148,7 +143,7 @@ class MlflowSender:
         run_id = spool.remote_id(self.to.shown)
         if run_id:
             return run_id
-        with self._creating, _alone(spool.folder):
+        with _alone(spool.folder):
             return spool.remote_id(self.to.shown) or self._create(spool)
 
     def _create(self, spool: Spool) -> str:
@@ -168,10 +163,11 @@ class MlflowSender:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes, children of the same run, from creating it a second time."""
+    """Keep other threads and processes, children of the same run, from creating it once more."""
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

@@ -1,0 +1,64 @@
+"""Give a task model a name, a version and an alias in an MLflow store."""
+
+from pathlib import Path
+
+from medssl.errors import InputError
+from medssl.inference.pyfunc import package_of
+from medssl.runs.destination import TrackingConfig, destination
+from medssl.runs.manifest import FILE
+from medssl.runs.mlflow.registry import Registered, register_model
+from medssl.training.task_model import DESCRIPTION
+
+_LEVELS_ABOVE = 4
+
+
+def register(
+    run: Path, *, name: str, alias: str | None = None, tracking: TrackingConfig | None = None
+) -> Registered:
+    """Register the task model in ``run``; ``mlflow.pyfunc.load_model`` then opens it by name.
+
+    Doing it again with the same model keeps its version and moves the alias.
+
+    Args:
+        run: One model of a finetune run, a run with only one, or an exported MONAI bundle.
+        name: What the model is called in the registry.
+        alias: A name for this version, such as ``champion``; it moves from another version.
+        tracking: The store; by default the one that the run itself was recorded in.
+
+    Raises:
+        InputError: There is no task model, or more than one; or a name is not allowed.
+        StoreError: The store cannot be reached, or refuses. Call it again when it answers.
+    """
+    folder = _model_folder(run)
+    stage_folder = _stage_folder(folder)
+    to = destination(tracking or TrackingConfig(), stage_folder)
+    return register_model(
+        folder, package_of(folder), stage_folder=stage_folder, to=to, name=name, alias=alias
+    )
+
+
+def _model_folder(run: Path) -> Path:
+    for folder in (run, run / "models"):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    found = sorted(path.parent for path in run.glob(f"*/{DESCRIPTION}"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"{run}: there is no task model",
+            hint="give a model of a finetune run, such as RUN/pretrained, or an exported bundle",
+        )
+    raise InputError(
+        f"{run} holds {len(found)} models: {', '.join(path.name for path in found)}",
+        hint=f"give one of them, such as {found[0]}",
+    )
+
+
+def _stage_folder(folder: Path) -> Path:
+    """Return the folder of the stage that left the model: the next one up with a manifest."""
+    resolved = folder.resolve()
+    for above in (resolved, *resolved.parents[:_LEVELS_ABOVE]):
+        if (above / FILE).is_file():
+            return above
+    return resolved

@@ -1,0 +1,133 @@
+"""A task model as MLflow opens it: ``mlflow.pyfunc.load_model(...).predict(path or array)``.
+
+What is logged is the model's own folder, safetensors and JSON; this module is its loader, so
+that nothing is unpickled. It needs medssl, not MLflow.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medssl import __version__
+from medssl.errors import InputError
+from medssl.inference.predictor import Predictor, choose_device
+from medssl.inference.sources import find_sources, read_source
+from medssl.io.narrow import narrow
+from medssl.io.volume import Volume
+from medssl.runs.model_package import ModelPackage
+from medssl.training.task_model import (
+    DESCRIPTION,
+    WEIGHTS,
+    ModelDescription,
+    load_task_model,
+    read_description,
+)
+
+_EXAMPLE_VOXELS = 8
+_AXES = 3
+_LONGEST_TAG = 250
+AFFINE = "affine_ras"
+"""Parameter of ``predict``: where an array lies, 16 numbers of a (4, 4) matrix, row after row."""
+
+
+class PyfuncModel:
+    """What MLflow wraps: one method, ``predict``."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """Return the prediction on the input's own grid, or a list of them for several inputs.
+
+        Args:
+            model_input: A path of a NIfTI file or of a folder of DICOM files; a (I, J, K) array;
+                or a list, or a table of one column, of paths.
+            params: ``affine_ras`` of an array, voxel index to millimetres, RAS+. Without it the
+                array is taken to lie on the model's own grid: its axes to the right, to the
+                front and up, its voxels of the model's spacing.
+
+        Raises:
+            InputError: It is none of these.
+            RejectedFileError: A file cannot be read, or a volume shows nothing.
+        """
+        if hasattr(model_input, "iloc"):  # a table, as MLflow's clients send one
+            model_input = list(model_input.iloc[:, 0])
+        if isinstance(model_input, str | Path):
+            return self._predict_path(Path(model_input))
+        if isinstance(model_input, Sequence) and all(
+            isinstance(x, str | Path) for x in model_input
+        ):
+            return [self._predict_path(Path(path)) for path in model_input]
+        return self._predictor.predict(self._volume(model_input, (params or {}).get(AFFINE)))
+
+    def _predict_path(self, path: Path) -> Any:
+        modality = self._predictor.description.modality
+        volumes = [
+            volume for source in find_sources([path]) for volume in read_source(source, modality)
+        ]
+        predicted = [self._predictor.predict(volume) for volume in volumes]
+        return predicted[0] if len(predicted) == 1 else predicted
+
+    def _volume(self, voxels: Any, affine: Any) -> Volume:
+        about = self._predictor.description
+        array_IJK = np.asarray(voxels)
+        if array_IJK.ndim != _AXES or array_IJK.dtype.kind not in "iuf" or not array_IJK.size:
+            raise InputError(
+                f"expected a path or an array of three axes, got {array_IJK.dtype} of shape "
+                f"{array_IJK.shape}",
+                hint="one volume at a time, without axes for a batch or channels",
+            )
+        matrix = _default_affine(about) if affine is None else np.asarray(affine, dtype=np.float64)
+        return Volume(
+            array_IJK=narrow(array_IJK), affine_ras=matrix.reshape(4, 4), modality=about.modality
+        )
+
+
+def _load_pyfunc(path: str) -> PyfuncModel:
+    """Return the model in the folder ``path``; MLflow calls this by name."""
+    return PyfuncModel(Predictor(load_task_model(Path(path)), choose_device("auto")))
+
+
+def package_of(folder: Path) -> ModelPackage:
+    """Return what MLflow must know to open the task model in ``folder``.
+
+    Raises:
+        InputError: The folder holds no task model, or one this version cannot read.
+    """
+    about = read_description(folder)
+    size = _EXAMPLE_VOXELS
+    ramp = np.arange(size**3).reshape(size, size, size)  # no patient, and not constant
+    whole_volume = about.task["name"] != "segmentation"
+    packages = ("torch", "monai", "numpy", "nibabel", "safetensors")
+    return ModelPackage(
+        digest=about.weights_digest,
+        loader=__name__,
+        files=[WEIGHTS, DESCRIPTION],
+        example=ramp.tolist(),
+        input=("float32", [-1, -1, -1]),
+        output=("float32", [-1]) if whole_volume else ("uint8", [-1, -1, -1]),
+        params={AFFINE: _default_affine(about).ravel().tolist()},
+        requirements=[f"medssl=={__version__}", *(f"{name}=={version(name)}" for name in packages)],
+        tags=_tags(about),
+    )
+
+
+def _default_affine(about: ModelDescription) -> NDArray[np.float64]:
+    return np.diag([*(about.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
+
+
+def _tags(about: ModelDescription) -> dict[str, str]:
+    """Return the facts a model is looked for by; digests of what it comes from among them."""
+    digests = {name: about.training[name] for name in about.training if name.endswith("_digest")}
+    facts = {
+        "task": about.task["name"],
+        "encoder": about.encoder["name"],
+        "labels": ", ".join(about.labels),
+        "modality": about.modality,
+        **digests,
+    }
+    return {f"medssl.{name}": str(value)[:_LONGEST_TAG] for name, value in facts.items()}
