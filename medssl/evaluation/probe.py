@@ -155,12 +155,11 @@ def _ask(config: ProbeStageConfig, source: Source) -> tuple[list[LabelledCase], 
             hint="a probe needs patients to learn from, to choose by and to score: set "
             "splits.test above 0, or splits.declared to false",
         )
-    missing = targets.y_NC[parts["train"]]
-    unseen = [name for name, y in zip(targets.names, missing.T, strict=True) if not (y == 1).any()]
+    unseen = int((~(targets.y_NC[parts["train"]] == 1).any(axis=0)).sum())
     if unseen:
         raise InputError(
-            f"no case of the training patients shows {', '.join(unseen)}",
-            hint="label more patients, lower splits.test and splits.val, or set another seed",
+            f"{unseen} of {len(targets.names)} classes have no case among the training patients",
+            hint="label more patients, leave rare classes empty, or set another splits.seed",
         )
     return cases, Questions(
         targets=targets,

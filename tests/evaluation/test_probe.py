@@ -109,7 +109,8 @@ def test_an_interrupted_probe_embeds_no_encoder_twice(made, monkeypatch, tmp_pat
         return describe(encoder, *args, **kwargs)
 
     monkeypatch.setattr(look, "describe", counted)
-    quick = {"scores": {**SCORES, "views": None}, "out": tmp_path / "out"}
+    only = {"linear": None, "few_shot": None, "retrieval": None, "views": None}
+    quick = {"scores": SCORES | only, "out": tmp_path / "out"}
     with pytest.raises(KeyboardInterrupt):
         probe(config(made, **quick))
     result = probe(config(made, **quick))
@@ -131,7 +132,13 @@ def test_several_columns_of_a_crop_store_are_asked_at_once(tmp_path):
             table=tmp_path / "t.csv",
             targets=("odd", "third"),
             splits={"declared": False, "test": 0.4, "val": 0.2},
-            scores={**SCORES, "views": None, "cka": None, "rank": False},
+            scores={
+                **SCORES,
+                "linear": {"l2": (0.1, 1.0)},
+                "views": None,
+                "cka": None,
+                "rank": False,
+            },
         )
     )
     report = read_json(found.folder / "scores.json")
@@ -152,6 +159,19 @@ def test_copies_never_see_each_other(made, tmp_path):
                          duplicates=tmp_path / "copies.csv"))  # fmt: skip
     scores = read_json(aware.folder / "scores.json")["encoders"]["mine"]["scores"]
     assert scores["retrieval_map"]["patients"] == 6  # those without a kernel find nobody left
+
+
+def test_a_class_that_nobody_could_learn_is_refused(made, tmp_path):
+    images = sorted((made[1].parent / "imagesTr").iterdir())
+    parts = ["train"] * 10 + ["val"] * 4 + ["test"] * 8
+    rows = [
+        f"{image},{n},{part},{'rare' if n == 21 else 'ab'[n % 2]}"
+        for n, (image, part) in enumerate(zip(images, parts, strict=True))
+    ]
+    table = tmp_path / "cases.csv"
+    table.write_text("\n".join(["image,patient,split,finding", *rows]))
+    with pytest.raises(InputError, match="1 of 3 classes have no case among the training"):
+        probe(config(made, dataset=table, targets=("finding",), out=tmp_path / "out"))
 
 
 @pytest.mark.parametrize(

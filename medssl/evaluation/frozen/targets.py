@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from medssl.errors import InputError
 
 _ANSWERS = {"0": 0.0, "1": 1.0}
-_SHOWN = 5
 
 
 class Targets(NamedTuple):
@@ -77,11 +76,11 @@ def _classes(words: Sequence[str], column: str) -> Targets:
 
 
 def _answers(words: Sequence[str], column: str) -> NDArray[np.float64]:
-    strange = sorted({word for word in words if word and word not in _ANSWERS})
+    strange = {word for word in words if word and word not in _ANSWERS}
     if strange:
         raise InputError(
-            f"the column {column!r} holds {', '.join(map(repr, strange[:_SHOWN]))}, but of several "
-            "columns each must hold 0 or 1",
+            f"the column {column!r} holds {len(strange)} value(s) other than 0 and 1, and of "
+            "several columns each must hold 0 or 1",
             hint="leave a cell empty where it is not known; a column of classes is asked alone",
         )
     found = np.array([_ANSWERS.get(word, np.nan) for word in words], np.float64)
