@@ -134,6 +134,14 @@ def test_an_entry_without_label_is_shown_without_what_it_says_of_the_patient(tmp
     assert "DOE" not in str(caught.value)
 
 
+def test_a_label_map_is_read_also_where_its_image_is_missing(tmp_path):
+    path = decathlon(tmp_path / "balls", cases=1)
+    (path.parent / "imagesTr" / "ball_0.nii.gz").unlink()
+    write_nifti(phantom(0)[1] * 3, affine(), path.parent / "labelsTr" / "ball_0.nii.gz")
+    with pytest.raises(InputError, match=r"the image is missing(.|\n)*undeclared values: 3, 6"):
+        read_labelled(path)
+
+
 def test_label_maps_may_lie_along_other_axes_than_their_image(tmp_path):
     path = decathlon(tmp_path / "balls", cases=1)
     label = phantom(0)[1]
@@ -177,6 +185,6 @@ def test_pairs_that_belong_to_others_are_named(shared, tmp_path):
         r"3 problem\(s\)",
         r"case-002 \(hippocampus_118.nii.gz\): the same image as case-001",
         r"case-001 .* has \(37, 52, 33\) voxels of 1 x 1 x 1 mm, its label map \(36, 50, 31\)",
-        r"case-002 .* has \(37, 52, 33\) .*, its label map \(512, 512, 94\) .* 0.734 x 0.734 x 5 mm",
+        r"case-002 .* has \(37, 52, 33\) .*, its label map \(512, 512, 94\) .* 0.734 x 5 mm",
     ):
         caught.match(line)
