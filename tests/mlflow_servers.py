@@ -122,6 +122,8 @@ class Moody(ThreadingHTTPServer):
         self.fails, self.sleeps_s, self.accepted, self.asked = 0, 0.0, [], 0
         self.fails_only = ""
         """Part of the paths that fail; the others work."""
+        self.poison = ""
+        """What no request may hold."""
 
 
 @contextmanager
@@ -145,7 +147,11 @@ class _Answers(BaseHTTPRequestHandler):
         server.asked += 1
         time.sleep(server.sleeps_s)
         if server.fails and server.fails_only in self.path:
-            self._say(server.fails, {"error_code": "INTERNAL_ERROR", "message": "told to"})
+            code = "BAD_REQUEST" if server.fails == 400 else "INTERNAL_ERROR"
+            self._say(server.fails, {"error_code": code, "message": "told to"})
+            return
+        if server.poison and server.poison.encode() in body:
+            self._say(400, {"error_code": "BAD_REQUEST", "message": "the database says no"})
             return
         self._say(200, self._answer(self.path.split("?")[0], body))
 
@@ -170,6 +176,8 @@ class _Answers(BaseHTTPRequestHandler):
             self.server.accepted.append(("metric", key, step, value))
         for kind in ("params", "tags"):
             self.server.accepted += [(kind, e["key"], e["value"]) for e in asked.get(kind, [])]
+        if path.endswith("set-tag"):
+            self.server.accepted.append(("tags", asked["key"], asked["value"]))
         if asked.get("status"):
             self.server.accepted.append(("status", asked["status"]))
         return {"run_info": run["info"]}

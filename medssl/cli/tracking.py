@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from medssl.runs.compare import Row
-    from medssl.runs.destination import Destination
+    from medssl.runs.destination import Destination, TrackingConfig
     from medssl.runs.mlflow.lineage import Step
     from medssl.runs.record import Record
 
@@ -48,9 +48,8 @@ def register(
 
     with user_errors_explained():
         from medssl.export.register import register as register_model
-        from medssl.runs.destination import TrackingConfig
 
-        tracking = TrackingConfig(uri=store) if store else None
+        tracking = _named(store) if store else None
         done = register_model(run, name=name, alias=alias, tracking=tracking)
         say(
             f"{done.name}, version {done.version}, weights {done.digest[:_SHOWN]}, "
@@ -147,13 +146,25 @@ def _show(address: str, wanted: bool) -> None:
 def _store(uri: str | None, folder: Path) -> "Destination":
     """Return the store that a command asks: the one named, or the one of the runs in ``folder``."""
     from medssl.runs.board import find_store
-    from medssl.runs.destination import TrackingConfig, destination
+    from medssl.runs.destination import Destination, destination
 
-    config = TrackingConfig(uri=uri) if uri else TrackingConfig()  # refuses a password in --store
-    found = destination(config, folder)
-    if uri:
-        return found
-    return type(found)(find_store(folder), found.experiment, None)
+    return destination(_named(uri), folder) if uri else Destination(find_store(folder), "", None)
+
+
+def _named(uri: str) -> "TrackingConfig":
+    """Return the store that was typed; a password is refused, and never shown."""
+    from pydantic import ValidationError
+
+    from medssl.errors import ConfigError
+    from medssl.runs.destination import TrackingConfig
+
+    try:
+        return TrackingConfig(uri=uri)
+    except ValidationError:
+        raise ConfigError(
+            "--store holds a user name or a password, which others on this machine could read",
+            hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
+        ) from None
 
 
 def _record(run: str, store: str | None) -> "Record":
@@ -190,8 +201,8 @@ def comparison_in_words(labels: Sequence[str], rows: "Sequence[Row]") -> list[st
     widths = [min(_WIDEST, max(len(line[n]) for line in every)) for n in range(len(header))]
     words = [_line(header, widths)]
     for kind, title in _KINDS.items():
-        lines = table[kind] or [("nothing", *[""] * len(labels))]
-        words += ["", title, *(_line(line, widths) for line in lines)]
+        lines = [_line(line, widths) for line in table[kind]]
+        words += ["", title, *(lines or ["nothing"])]
     return words
 
 

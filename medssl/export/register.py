@@ -5,7 +5,7 @@ from pathlib import Path
 from medssl.errors import InputError
 from medssl.inference.pyfunc import package_of
 from medssl.runs.destination import TrackingConfig, destination
-from medssl.runs.manifest import FILE
+from medssl.runs.manifest import FILE, Manifest
 from medssl.runs.mlflow.registry import Registered, register_model
 from medssl.training.task_model import DESCRIPTION
 
@@ -31,10 +31,20 @@ def register(
     """
     folder = _model_folder(run)
     stage_folder = _stage_folder(folder)
-    to = destination(tracking or TrackingConfig(), stage_folder)
+    to = destination(tracking or _recorded(stage_folder), stage_folder)
     return register_model(
         folder, package_of(folder), stage_folder=stage_folder, to=to, name=name, alias=alias
     )
+
+
+def _recorded(stage_folder: Path) -> TrackingConfig:
+    """Return where the stage was to be recorded."""
+    manifest = Manifest.read(stage_folder)
+    section = manifest.config.get("tracking") if manifest else None
+    known = (
+        {key: section[key] for key in ("uri", "experiment") if key in section} if section else {}
+    )
+    return TrackingConfig.model_validate(known)
 
 
 def _model_folder(run: Path) -> Path:

@@ -41,7 +41,9 @@ class PyfuncModel:
         self._predictor = predictor
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """Return the prediction on the input's own grid, or a list of them for several inputs.
+        """Return a mask on the input's own grid, or a list of them for several inputs.
+
+        Of tasks about whole volumes: the logits of the classes, or the numbers in their units.
 
         Args:
             model_input: A path of a NIfTI file or of a folder of DICOM files; a (I, J, K) array;
@@ -62,14 +64,18 @@ class PyfuncModel:
             isinstance(x, str | Path) for x in model_input
         ):
             return [self._predict_path(Path(path)) for path in model_input]
-        return self._predictor.predict(self._volume(model_input, (params or {}).get(AFFINE)))
+        return self._answer(self._volume(model_input, (params or {}).get(AFFINE)))
+
+    def _answer(self, volume: Volume) -> Any:
+        whole = self._predictor.task.kind != "segmentation"
+        return self._predictor.outputs(volume) if whole else self._predictor.predict(volume)
 
     def _predict_path(self, path: Path) -> Any:
         modality = self._predictor.description.modality
         volumes = [
             volume for source in find_sources([path]) for volume in read_source(source, modality)
         ]
-        predicted = [self._predictor.predict(volume) for volume in volumes]
+        predicted = [self._answer(volume) for volume in volumes]
         return predicted[0] if len(predicted) == 1 else predicted
 
     def _volume(self, voxels: Any, affine: Any) -> Volume:
@@ -109,7 +115,7 @@ def package_of(folder: Path) -> ModelPackage:
         files=[WEIGHTS, DESCRIPTION],
         example=ramp.tolist(),
         input=("float32", [-1, -1, -1]),
-        output=("float32", [-1]) if whole_volume else ("uint8", [-1, -1, -1]),
+        output=("float64", [-1]) if whole_volume else ("uint8", [-1, -1, -1]),
         params={AFFINE: _default_affine(about).ravel().tolist()},
         requirements=[f"medssl=={__version__}", *(f"{name}=={version(name)}" for name in packages)],
         tags=_tags(about),

@@ -8,6 +8,7 @@ from typing import Any
 
 from medssl.errors import InputError
 from medssl.runs.destination import Destination
+from medssl.runs.digest import digest_json
 from medssl.runs.manifest import Manifest
 from medssl.runs.mlflow.connection import connect, experiment_id, store_errors_explained
 from medssl.runs.mlflow.lineage import Step, walk
@@ -19,6 +20,8 @@ from medssl.runs.spool import Spool
 
 _RESERVED = re.compile(r"latest|[vV]\d+")
 _LONGEST = 255
+_LATE = "medssl.recorded_late"
+"""Tag of a run that was recorded from its manifest, when its model was registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +147,16 @@ def _exists(client: Any, run_id: str) -> bool:
 
 
 def _recorded_late(client: Any, manifest: Manifest, to: Destination) -> str:
-    """Record the stage of ``manifest``, which was not tracked, or was tracked elsewhere."""
+    """Record the stage of ``manifest``, which was not tracked, or was tracked elsewhere; once."""
     from mlflow.entities import Param
 
-    tags = {"medssl.stage": manifest.stage, "medssl.recorded": "later, from its manifest"}
-    tags |= _prefixed("output", manifest.outputs)
-    run = client.create_run(experiment_id(client, to), tags=tags, run_name=manifest.stage)
+    experiment = experiment_id(client, to)
+    key = digest_json([manifest.config_digest, manifest.inputs, manifest.outputs])
+    found = client.search_runs([experiment], f"tags.`{_LATE}` = '{key}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    tags = {"medssl.stage": manifest.stage, _LATE: key, **_prefixed("output", manifest.outputs)}
+    run = client.create_run(experiment, tags=tags, run_name=manifest.stage)
     inputs = [Param(key, value) for key, value in _prefixed("input", manifest.inputs).items()]
     client.log_batch(run.info.run_id, params=inputs)
     client.set_terminated(run.info.run_id)

@@ -19,7 +19,10 @@ from medssl.runs.tracker import RunPlace
 _log = logging.getLogger(__name__)
 
 _BATCH = {"metrics": 900, "params": 90, "tags": 90}
-_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST"}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST"}
+_REFUSED_OR_TROUBLED = {"BAD_REQUEST"}
+"""What MLflow makes of any error of its database: one that cannot write, or a value it hates."""
+_WRITE_CHECK = "medssl.write_check"
 _TOO_LARGE = 413
 _LONGEST_DATASET_DIGEST = 36
 
@@ -129,14 +132,20 @@ class MlflowSender:
         try:
             self._client.log_batch(run_id, **{kind: entities}, synchronous=True)
         except MlflowException as error:
-            if error.error_code not in _REFUSED:
+            if error.error_code not in _REFUSED | _REFUSED_OR_TROUBLED:
                 raise
             if len(entities) == 1:
-                _log.debug("MLflow refused %s of %s", kind, entities[0].key)
+                self._drop(run_id, kind, entities[0], error)
                 return
             middle = len(entities) // 2
             self._log_batch(run_id, kind, entities[:middle])
             self._log_batch(run_id, kind, entities[middle:])
+
+    def _drop(self, run_id: str, kind: str, entity: Any, error: Any) -> None:
+        """Leave ``entity`` out, once it is sure that it is refused, and not all that is written."""
+        if error.error_code in _REFUSED_OR_TROUBLED:
+            self._client.set_tag(run_id, _WRITE_CHECK, str(time.time_ns()))
+        _log.debug("MLflow refused %s of %s", kind, entity.key)
 
     def _run(self, spool: Spool) -> str:
         """Return the id of the spool's run, after creating it, and its parent, if need be."""

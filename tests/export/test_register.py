@@ -1,0 +1,109 @@
+"""Registration in a SQLite store of the tiny finetuning that other tests use."""
+
+import shutil
+
+import pytest
+
+from medssl.errors import InputError
+from medssl.export.register import register
+from medssl.runs.destination import TrackingConfig, destination
+from medssl.runs.folder import read_json, write_json
+from medssl.runs.mlflow.connection import connect
+from medssl.runs.mlflow.lineage import lineage
+from tests.finetuned import finetuned
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A finished finetuning that was not tracked, with a database beside it."""
+    folder = tmp_path_factory.mktemp("work")
+    shutil.copytree(finetuned(), folder / "run")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registered(work):
+    return register(work / "run" / "pretrained", name="balls", alias="champion")
+
+
+def client_of(work):
+    return connect(destination(TrackingConfig(), work / "run").uri)
+
+
+def test_a_model_gets_a_version_an_alias_and_the_digest_of_its_weights(work, registered):
+    assert registered.uri == "models:/balls@champion"
+    version = client_of(work).get_model_version_by_alias("balls", "champion")
+    about = read_json(work / "run" / "pretrained" / "model.json")
+    assert str(version.version) == registered.version
+    assert version.tags["medssl.digest"] == about["weights_digest"] == registered.digest
+    assert version.tags["medssl.lineage.model"].startswith(about["weights_digest"])
+    assert version.tags["medssl.encoder"] == "segresnet"
+    assert version.run_id == registered.run_id
+
+
+def test_what_is_kept_is_safetensors_and_json_and_nothing_that_runs(work, registered):
+    files = {path.name for path in (work / "mlartifacts").rglob("*") if path.is_file()}
+    kept = {"model.safetensors", "model.json", "MLmodel", "input_example.json"}
+    assert kept <= files
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".py"))]
+
+
+def test_no_path_of_this_machine_is_kept_beside_the_model(work, registered):
+    said = [p for p in (work / "mlartifacts").rglob("*") if p.suffix != ".safetensors"]
+    texts = [path.read_text() for path in said if path.is_file()]
+    assert any("loader_module" in text for text in texts)
+    assert not [text for text in texts if str(work) in text or "/root/" in text]
+
+
+def test_doing_it_again_keeps_the_version_and_moves_the_alias(work, registered):
+    again = register(work / "run" / "pretrained", name="balls", alias="second")
+    assert (again.version, again.run_id) == (registered.version, registered.run_id)
+    assert len(client_of(work).search_model_versions("name = 'balls'")) == 1
+    assert len(list((work / "mlartifacts" / "models").iterdir())) == 1
+
+
+def test_another_model_is_another_version_and_takes_the_alias(work, registered):
+    other = register(work / "run" / "scratch", name="balls", alias="contender")
+    assert other.version != registered.version
+    moved = register(work / "run" / "scratch", name="balls", alias="challenger")
+    client = client_of(work)
+    assert str(client.get_model_version_by_alias("balls", "challenger").version) == moved.version
+    champion = client.get_model_version_by_alias("balls", "champion")
+    assert str(champion.version) == registered.version
+    assert moved.version == other.version
+
+
+def test_its_lineage_begins_with_what_the_finetuning_read(work, registered):
+    steps = lineage(destination(TrackingConfig(), work / "run"), "models:/balls@champion")
+    inputs = read_json(work / "run" / "manifest.json")["inputs"]
+    assert (steps[0].what, steps[0].stage, steps[0].digest) == (
+        "model", "finetune", registered.digest,
+    )  # fmt: skip
+    assert {step.what: step.digest for step in steps[1:]} == inputs
+
+
+def test_a_run_of_two_models_asks_which(work):
+    with pytest.raises(InputError, match="holds 2 models: pretrained, scratch"):
+        register(work / "run", name="balls")
+
+
+def test_a_folder_without_a_model_says_so(tmp_path):
+    with pytest.raises(InputError, match="there is no task model"):
+        register(tmp_path, name="balls")
+
+
+def test_a_model_of_nobody_knows_what_says_so(work, tmp_path):
+    shutil.copytree(work / "run" / "scratch", tmp_path / "a" / "b" / "c" / "d" / "e" / "model")
+    with pytest.raises(InputError, match="nothing says what the model comes from"):
+        register(tmp_path / "a" / "b" / "c" / "d" / "e" / "model", name="balls")
+
+
+def test_the_store_that_the_run_was_recorded_in_is_the_one(work, tmp_path):
+    shutil.copytree(work / "run", tmp_path / "run")
+    manifest = read_json(tmp_path / "run" / "manifest.json")
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
+    manifest["config"]["tracking"] = {"enabled": True, "uri": elsewhere, "experiment": "x"}
+    write_json(tmp_path / "run" / "manifest.json", manifest)
+    done = register(tmp_path / "run" / "scratch", name="balls")
+    assert connect(elsewhere).get_model_version("balls", done.version).run_id == done.run_id
+    assert not (tmp_path / "mlflow.db").exists()
