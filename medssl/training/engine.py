@@ -60,6 +60,11 @@ class EngineConfig(Config):
         return self.accelerator != "cpu" and torch.cuda.is_available()
 
     @property
+    def rounds_on_cpu(self) -> bool:
+        """Whether it computes in bfloat16 on a CPU."""
+        return self.precision.startswith("bf16") and not self.gpu
+
+    @property
     def place(self) -> Place:
         """This process among those that train together."""
         if self.devices == "auto":

@@ -9,6 +9,7 @@ from torch import Tensor
 from medssl.data.views import Batch, Labelled
 from medssl.methods.base import Method
 from medssl.models.norms import share_batch_norms
+from medssl.models.short_axes import lengthen_short_axes
 from medssl.training.engine import EngineConfig, seed_batch
 from medssl.training.optimizer import OptimizerConfig
 from medssl.training.schedule import ScheduleConfig
@@ -41,6 +42,8 @@ class PretrainModule(lightning.LightningModule):
         self._prepare()
 
     def _prepare(self) -> None:
+        if self.engine.rounds_on_cpu:
+            lengthen_short_axes(self.method)
         if self.engine.channels_last and not self.engine.sharded:  # only plain ones can be divided
             keep_channels_last(self.method)
         if self.place.world > 1:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from medssl.models.encoders.base import Encoder
+from medssl.models.short_axes import lengthen_short_axes
 from medssl.runs.folder import atomic_path
 from medssl.runs.tracking import Tracker
 from medssl.tasks.base import Task
@@ -53,6 +54,8 @@ class SupervisedModule(lightning.LightningModule):
         self.network, self.task, self.strategy, self.config = network, task, strategy, config
         self._encoder = [encoder]  # in a list: its weights are the network's, named there
         strategy.prepare(network, encoder, seed=config.seed)
+        if config.engine.rounds_on_cpu:
+            lengthen_short_axes(network)
         if config.engine.channels_last:
             keep_channels_last(self.network)
         if config.engine.checkpoint_activations:
