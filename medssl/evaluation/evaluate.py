@@ -1,51 +1,56 @@
 """The evaluate stage: finetuned models on the cases held aside, with intervals."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from medssl.config.base import Config
-from medssl.config.load import validate
-from medssl.errors import InputError
-from medssl.evaluation.metrics import Estimate, dice_per_class, mean_over_patients
-from medssl.evaluation.report import Example, save_overlays, write_report
-from medssl.inference.predictor import Predictor, choose_device
-from medssl.labelled.cases import LabelledCase, LabelledSet, read_pair
-from medssl.labelled.read import read_labelled
-from medssl.runs.folder import atomic_path, read_json, write_json
-from medssl.runs.manifest import Manifest
-from medssl.runs.private import read_config
-from medssl.runs.progress import track
+from medssl.evaluation.intervals import Resampling
+from medssl.evaluation.kinds import classification, regression, segmentation
+from medssl.evaluation.kinds.base import JudgeConfig, Judgement, Trial
+from medssl.evaluation.report import write_report
+from medssl.evaluation.subject import Subject, read_subject
+from medssl.evaluation.summary import corrected, verdict
+from medssl.inference.predictor import Ensemble, Predictor, choose_device
+from medssl.runs.folder import atomic_path, write_json
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
-from medssl.training.finetune_config import FinetuneConfig
-from medssl.training.task_model import load_task_model, read_description
+from medssl.tasks.base import Kind
+from medssl.training.task_model import load_task_model
 
-MEAN = "mean"
-"""Stands beside the class names for the mean over the classes a case holds."""
-EMPTY_REFERENCES = (
-    "A class that a case's reference does not hold has no Dice there: the case does not count for "
-    "that class, and what was predicted of it is listed in cases.csv."
-)
+Json = dict[str, Any]
+JUDGES: Final[Mapping[Kind, Callable[..., Judgement]]] = {
+    "segmentation": segmentation.judge,
+    "classification": classification.judge,
+    "regression": regression.judge,
+}
+"""How each kind of task is judged."""
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str | Path) else value
 
 
 class EvaluateConfig(Config):
     """Everything ``medssl evaluate`` reads."""
 
-    finetune: Path
-    """Folder of a finished finetuning."""
+    finetune: Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]
+    """Folder of a finished finetuning; several that hold the same cases aside, such as folds,
+    answer together as an ensemble."""
     out: Path
     """Folder for the results."""
     split: Literal["test", "val"] = "test"
     """Which cases; those of `val` chose the weights, so their score is too good."""
+    mirror_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+    """Axes along which every scan is also seen mirrored, and the answers averaged."""
+    judge: JudgeConfig = JudgeConfig()
+    """What scores are taken at."""
     resamples: Annotated[int, Field(ge=100)] = 5000
     """Bootstrap resamples behind each interval."""
+    permutations: Annotated[int, Field(ge=100)] = 10000
+    """Exchanges of the two models behind each p-value."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Share of intervals that would hold the true mean."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -55,22 +60,21 @@ class EvaluateConfig(Config):
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A finished finetuning and the cases to judge it by."""
-
-    labelled: LabelledSet
-    members: tuple[str, ...]
-    cases: tuple[LabelledCase, ...]
-    weights: dict[str, str]
-    """Digest of each member's weights."""
+    @property
+    def how(self) -> Resampling:
+        """How intervals and p-values are made."""
+        return Resampling(
+            resamples=self.resamples,
+            permutations=self.permutations,
+            confidence=self.confidence,
+            seed=self.seed,
+        )
 
 
 def evaluate(config: EvaluateConfig, *, overwrite: bool = False) -> StageResult:
     """Score the models of a finetuning on cases they never saw, on the scans' own grids.
 
-    Leaves ``metrics.json``, ``cases.csv``, ``overlays.png`` and ``report.html``.
+    Leaves ``metrics.json``, ``cases.csv``, ``report.html`` and its figures.
 
     Raises:
         InputError: The finetuning is missing, unfinished, or its data have changed.
@@ -88,205 +92,75 @@ def evaluate(config: EvaluateConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        table, masks = _score(config, subject)
-        metrics = summarise(table, subject.labelled.labels, config)
+        trial = Trial(subject.labelled, predictors_of(config, subject), subject.cases, subject.val)
+        kind = next(iter(trial.predictors.values())).task.kind
+        judgement = JUDGES[kind](trial, config.judge, config.how, config.out)
+        metrics = summarise(config, subject, kind, judgement)
         write_json(config.out / "metrics.json", metrics)
         with atomic_path(config.out / "cases.csv") as partial:
-            table.to_csv(partial, index=False)
-        examples = [_example(subject, table, masks, key) for key in _telling(table, subject)]
-        save_overlays(config.out / "overlays.png", examples, subject.labelled.labels)
-        write_report(config.out, subject.labelled, metrics, table)
-        return _finish(run, metrics)
+            judgement.table.to_csv(partial, index=False)
+        write_report(config.out, subject.labelled, metrics, judgement)
+        return _finish(run, metrics, judgement)
 
 
-def read_subject(finetune: Path, split: str) -> Subject:
-    """Return what to evaluate, after checking that the data are those it was trained on.
-
-    Raises:
-        InputError: The folder is not a finished finetuning, or its data set has changed.
-    """
-    manifest = Manifest.read(finetune)
-    tree = read_config(finetune)
-    if manifest is None or manifest.stage != "finetune" or tree is None:
-        raise InputError(
-            f"{finetune}: this is not the folder of a finetuning",
-            hint="give the `out` folder of `medssl finetune`",
-        )
-    if manifest.status != "finished":
-        raise InputError(
-            f"{finetune}: this finetuning is not finished",
-            hint="run `medssl finetune` with the same configuration again: it continues",
-        )
-    config = validate(FinetuneConfig, tree, where=str(finetune / "config.yaml"))
-    labelled, splits = read_labelled(config.dataset), read_json(finetune / "splits.json")
-    if labelled.digest != splits["digest"]:
-        raise InputError(
-            f"{config.dataset}: the data set is not the one this finetuning used",
-            hint="cases held aside then may not be held aside now; finetune again",
-        )
-    cases = tuple(labelled.case(key) for key in splits["cases"][split])
-    if not cases:
-        raise InputError(
-            f"{finetune}: no case was held aside as {split}",
-            hint=f"finetune with splits.{split} above 0",
-        )
-    weights = {str(m): read_description(finetune / m).weights_digest for m in config.members}
-    return Subject(labelled=labelled, members=config.members, cases=cases, weights=weights)
-
-
-Masks = dict[tuple[str, str], NDArray[np.uint8]]
-
-
-def _score(config: EvaluateConfig, subject: Subject) -> tuple[pd.DataFrame, Masks]:
+def predictors_of(config: EvaluateConfig, subject: Subject) -> dict[str, Predictor]:
+    """Return what answers, by the name of the model."""
     device = choose_device(config.device)
-    predictors = {
-        member: Predictor(load_task_model(config.finetune / member, trust_names=True), device)
+    return {
+        member: _joined(
+            [
+                Predictor(
+                    load_task_model(folder / member, trust_names=True), device, config.mirror_axes
+                )
+                for folder in config.finetune
+            ]
+        )
         for member in subject.members
     }
-    rows, masks = list[dict[str, Any]](), Masks()
-    for case in track(subject.cases, "evaluate"):
-        volume, reference_IJK = read_pair(case, subject.labelled.modality)
-        for member, predictor in predictors.items():
-            mask_IJK = predictor.predict(volume)
-            masks[case.case_key, member] = mask_IJK
-            rows += _rows(case, member, mask_IJK, reference_IJK, subject.labelled.labels)
-    return pd.DataFrame(rows), masks
 
 
-def _rows(
-    case: LabelledCase,
-    member: str,
-    mask_IJK: NDArray[np.uint8],
-    reference_IJK: NDArray[np.uint8],
-    labels: Sequence[str],
-) -> list[dict[str, Any]]:
-    dice = dice_per_class(mask_IJK, reference_IJK, len(labels))
-    return [
-        {
-            "case_key": case.case_key,
-            "patient_key": case.patient_key,
-            "model": member,
-            "class": label,
-            "dice": dice[number - 1],
-            "reference_voxels": int(np.count_nonzero(reference_IJK == number)),
-            "predicted_voxels": int(np.count_nonzero(mask_IJK == number)),
-        }
-        for number, label in enumerate(labels[1:], start=1)
-    ]
+def _joined(predictors: list[Predictor]) -> Predictor:
+    return predictors[0] if len(predictors) == 1 else Ensemble(predictors)
 
 
-def summarise(table: pd.DataFrame, labels: Sequence[str], config: EvaluateConfig) -> dict[str, Any]:
-    """Return means with intervals of every model and class, and the paired difference.
-
-    Args:
-        table: One row per case, model and class; see ``cases.csv``.
-        labels: Class names, the background first.
-        config: Resamples, confidence and seed.
-    """
-    wide = _by_case(table, labels)
-    members = list(dict.fromkeys(table["model"]))
-    names = [*labels[1:], MEAN]
-
-    def estimate(values: "pd.Series[float]") -> Estimate:
-        return mean_over_patients(
-            values.to_list(),
-            values.index.get_level_values("patient_key").to_list(),
-            resamples=config.resamples,
-            confidence=config.confidence,
-            seed=config.seed,
-        )
-
-    models = {m: {n: asdict(estimate(wide[m, n])) for n in names} for m in members}
-    difference = None
-    if set(members) == {"pretrained", "scratch"}:
-        difference = {
-            name: asdict(estimate(wide["pretrained", name] - wide["scratch", name]))
-            for name in names
-        }
+def summarise(config: EvaluateConfig, subject: Subject, kind: Kind, judgement: Judgement) -> Json:
+    """Return what ``metrics.json`` holds."""
+    metrics, headline = judgement.metrics, judgement.headline
+    corrected(metrics["differences"], headline.column, judgement.answer)
     return {
+        "kind": kind,
         "split": config.split,
-        "cases": int(table["case_key"].nunique()),
-        "patients": int(table["patient_key"].nunique()),
+        "cases": len(subject.cases),
+        "patients": len({case.patient_key for case in subject.cases}),
         "confidence": config.confidence,
         "resamples": config.resamples,
+        "permutations": config.permutations,
         "seed": config.seed,
-        "empty_references": EMPTY_REFERENCES,
-        "dice": models,
-        "difference": difference,
-        "verdict": verdict(difference, config.confidence),
+        "headline": {"metric": headline.column, "answer": judgement.answer},
+        **metrics,
+        "notes": list(judgement.notes),
+        "verdict": verdict(metrics, headline, config.confidence, judgement.answer),
     }
 
 
-def verdict(difference: dict[str, dict[str, Any]] | None, confidence: float) -> str:
-    """Return in one sentence whether pretraining helped, and how sure that is."""
-    if difference is None:
-        return "There is one model, so there is nothing to compare it with."
-    found = Estimate(**difference[MEAN])
-    interval = f"{found.low:+.3f} to {found.high:+.3f}, {confidence:.0%} interval"
-    who = f"{found.patients} patients"
-    if np.isnan(found.low):
-        return f"Too few patients ({found.patients}) to say whether pretraining made a difference."
-    if found.includes(0.0):
-        return (
-            f"No difference is shown: pretraining changed mean Dice by {found.mean:+.3f} over "
-            f"{who}, and the interval includes 0 ({interval})."
-        )
-    helped = "raised" if found.mean > 0 else "lowered"
-    return f"Pretraining {helped} mean Dice by {abs(found.mean):.3f} over {who} ({interval})."
-
-
-def _by_case(table: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Return Dice with a row per case and a column per (model, class), with the class mean."""
-    wide = table.pivot_table(
-        index=["case_key", "patient_key"],
-        columns=["model", "class"],
-        values="dice",
-        dropna=False,
-        sort=False,
-    )
-    for member in dict.fromkeys(table["model"]):
-        wide[member, MEAN] = wide[member][list(labels[1:])].mean(axis=1)  # NaN does not count
-    return wide
-
-
-def _telling(table: pd.DataFrame, subject: Subject) -> list[str]:
-    """Return the best, the median and the worst case of the first model, each once."""
-    first = table[table["model"] == subject.members[0]]
-    ranked = first.groupby("case_key")["dice"].mean().dropna().sort_values(ascending=False)
-    keys = [str(key) for key in ranked.index] or [case.case_key for case in subject.cases]
-    return list(dict.fromkeys([keys[0], keys[len(keys) // 2], keys[-1]]))
-
-
-def _example(subject: Subject, table: pd.DataFrame, masks: Masks, case_key: str) -> Example:
-    volume, reference_IJK = read_pair(subject.labelled.case(case_key), subject.labelled.modality)
-    dice = table[table["case_key"] == case_key].groupby("model")["dice"].mean()
-    return Example(
-        case_key=case_key,
-        volume=volume,
-        reference_IJK=reference_IJK,
-        masks={m: masks[case_key, m] for m in subject.members},
-        dice={m: float(dice[m]) for m in subject.members},
-    )
-
-
-def _finish(run: StageRun, metrics: dict[str, Any]) -> StageResult:
-    summary: dict[str, Any] = {"cases": metrics["cases"], "patients": metrics["patients"]}
-    for member, by_class in metrics["dice"].items():
-        summary |= {
-            f"{member}_dice_{name}" if name != MEAN else f"{member}_dice": round(value["mean"], 4)
-            for name, value in by_class.items()
-        }
-    if metrics["difference"] is not None:
-        found = metrics["difference"][MEAN]
-        summary |= {
-            "difference": round(found["mean"], 4),
-            "difference_low": round(found["low"], 4),
-            "difference_high": round(found["high"], 4),
-        }
+def _finish(run: StageRun, metrics: Json, judgement: Judgement) -> StageResult:
+    column, answer = metrics["headline"]["metric"], metrics["headline"]["answer"]
+    summary: Json = {"cases": metrics["cases"], "patients": metrics["patients"]}
+    for model, by_answer in metrics["scores"][column].items():
+        for name, found in by_answer.items():
+            key = f"{model}_{column}" if name == answer else f"{model}_{column}_{name}"
+            summary[key] = round(found["value"], 4)
+    difference = metrics["differences"].get(column, {}).get(answer)
+    if difference is not None:
+        summary["difference"] = round(difference["difference"], 4)
+        summary["difference_low"] = round(difference["low"], 4)
+        summary["difference_high"] = round(difference["high"], 4)
+        summary["p_value"] = round(difference["p_value"], 4)
     summary["verdict"] = metrics["verdict"]
+    figures = {name.removesuffix(".png"): name for name in judgement.figures.values()}
     look_at = {
         "report": "report.html",
-        "overlays": "overlays.png",
+        **figures,
         "numbers": "metrics.json",
         "cases": "cases.csv",
     }

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medssl.evaluation.kinds.base import Judgement
 from medssl.inference.overlay import Panel, most_labelled_slice, save_grid
 from medssl.io.volume import Volume
 from medssl.labelled.cases import LabelledSet
@@ -56,13 +57,13 @@ def _row(example: Example) -> list[Panel]:
 
 def save_scores(path: Path, table: pd.DataFrame) -> None:
     """Write a figure of every case's Dice, class by class; twins of one case are joined."""
-    classes = list(dict.fromkeys(table["class"]))
+    classes = list(dict.fromkeys(table["answer"]))
     members = list(dict.fromkeys(table["model"]))
     figure = Figure(figsize=(2.6 * len(classes) + 1, 3.4), layout="constrained")
     for axes, name in zip(
         figure.subplots(1, len(classes), squeeze=False, sharey=True)[0], classes, strict=True
     ):
-        wide = table[table["class"] == name].pivot_table(
+        wide = table[table["answer"] == name].pivot_table(
             index="case_key", columns="model", values="dice"
         )
         for values in wide.reindex(columns=members).to_numpy():
@@ -75,13 +76,12 @@ def save_scores(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_report(
-    folder: Path, labelled: LabelledSet, metrics: Mapping[str, Any], table: pd.DataFrame
+    folder: Path, labelled: LabelledSet, metrics: Mapping[str, Any], judgement: Judgement
 ) -> None:
-    """Write ``report.html`` into ``folder``, where ``overlays.png`` already is.
+    """Write ``report.html`` into ``folder``, where the figures already are.
 
     Figures are inside the page; names from the data set are escaped.
     """
-    save_scores(folder / "scores.png", table)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -89,8 +89,8 @@ def write_report(
         title=f"{labelled.name}: evaluation",
         dataset=labelled,
         metrics=metrics,
-        overlays=_inline(folder / "overlays.png"),
-        scores=_inline(folder / "scores.png"),
+        shown=judgement.shown,
+        figures={title: _inline(folder / name) for title, name in judgement.figures.items()},
     )
     write_text(folder / "report.html", page)
 

@@ -100,23 +100,32 @@ def render(
 
 
 def score_lines(metrics: Mapping[str, Any] | None, member: str) -> list[str]:
-    """Return what an evaluation found about one model, a line per class."""
-    if metrics is None or member not in metrics["dice"]:
+    """Return what an evaluation found about one model: the headline's score of every answer."""
+    metric, found = headline_scores(metrics, member)
+    if metrics is None or not found:
         return []
-    lines = [f"Dice, {name}: {_interval(value)}" for name, value in metrics["dice"][member].items()]
+    lines = [f"{_words(metric)}, {name}: {_interval(value)}" for name, value in found.items()]
     about = (
-        f"Mean over {metrics['patients']} patients held aside ({metrics['split']}), with a "
+        f"Over {metrics['patients']} patients held aside ({metrics['split']}), with a "
         f"{metrics['confidence']:.0%} bootstrap interval"
     )
     return [*lines, about, str(metrics["verdict"])]
 
 
+def headline_scores(metrics: Mapping[str, Any] | None, member: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of an evaluation's main metric, and one model's scores by answer."""
+    if metrics is None:
+        return "", {}
+    metric = metrics["headline"]["metric"]
+    return metric, metrics["scores"][metric].get(member, {})
+
+
 def _interval(value: Mapping[str, Any]) -> str:
-    if value["mean"] is None:
+    if value["value"] is None:
         return "not measured"
     if value["low"] is None:
-        return f"{value['mean']:.3f} (no interval)"
-    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+        return f"{value['value']:.3f} (no interval)"
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
 
 
 def _words(name: str) -> str:

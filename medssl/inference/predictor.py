@@ -1,11 +1,14 @@
 """A task model over a whole volume: masks on the volume's own grid, or classes and numbers."""
 
+from collections.abc import Sequence
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medssl.data.preprocessing import as_metatensor, build, compose, in_memory
 from medssl.errors import RejectedFileError
@@ -13,6 +16,9 @@ from medssl.io.volume import Volume
 from medssl.tasks.regression import Regression
 from medssl.tasks.segmentation import Segmentation
 from medssl.training.task_model import TaskModel, load_task_model
+
+_DECISION = "AsDiscreted"
+"""The last step of a segmentation: from probabilities to classes."""
 
 
 class Predictor:
@@ -22,14 +28,35 @@ class Predictor:
     uses them, so both give the same mask.
     """
 
-    def __init__(self, model: TaskModel, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        model: TaskModel,
+        device: torch.device | str = "cpu",
+        mirror_axes: Sequence[int] = (),
+    ) -> None:
+        """Put a model on a device.
+
+        Args:
+            model: The network, its task and its description.
+            device: Where it runs.
+            mirror_axes: Axes I, J, K (0, 1, 2) along which the volume is also seen mirrored, alone
+                and together; the network's outputs, mirrored back, are averaged.
+        """
         about = model.description
         self.description, self.task, self.device = about, model.task, torch.device(device)
         self._network = model.network.to(self.device).eval()
         self._preprocess = compose(in_memory(about.preprocessing))
         self._inferer = build(about.inferer)
-        self._postprocess = compose(
-            about.postprocessing, references={"@preprocessing": self._preprocess}
+        specs = about.postprocessing
+        decided = [spec for spec in specs if spec["_target_"] == _DECISION]
+        references = {"@preprocessing": self._preprocess}
+        self._activate = compose(
+            [spec for spec in specs if spec not in decided], references=references
+        )
+        self._decide = compose(decided)
+        axes = [axis + 2 for axis in mirror_axes]
+        self._mirrored = list(
+            chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))
         )
 
     @classmethod
@@ -38,14 +65,49 @@ class Predictor:
         return cls(load_task_model(folder), device)
 
     def logits(self, volume: Volume) -> dict[str, Any]:
-        """Return the prepared ``image`` and the network's ``pred`` on it, both ``(C, I, J, K)``."""
+        """Return the prepared ``image`` and the network's ``pred`` on it, both ``(C, I, J, K)``.
+
+        Of tasks about whole volumes ``pred`` is ``(C,)``.
+        """
         data: dict[str, Any] = self._preprocess(
             {"image": as_metatensor(volume.array_IJK, volume.affine_ras)}
         )
         with torch.inference_mode():
             image_1CIJK = data["image"][None].to(self.device)
-            data["pred"] = self._inferer(image_1CIJK, self._network)[0].cpu()
+            outputs = [self._seen(image_1CIJK, axes) for axes in self._mirrored]
+            summed = sum(outputs[1:], start=outputs[0])
+            data["pred"] = (summed / len(outputs) if len(outputs) > 1 else summed)[0].cpu()
         return data
+
+    def _seen(self, image_1CIJK: Tensor, axes: tuple[int, ...]) -> Tensor:
+        if not axes:
+            output: Tensor = self._inferer(image_1CIJK, self._network)
+            return output
+        output = self._inferer(image_1CIJK.flip(axes), self._network)
+        return output.flip(axes) if self.task.kind == "segmentation" else output
+
+    def probabilities(self, volume: Volume) -> dict[str, Any]:
+        """Return the ``pred`` that decisions are made of, on the volume's own grid.
+
+        Raises:
+            RejectedFileError: The volume has no contrast, so there is nothing to see in it.
+        """
+        if volume.array_IJK.min() == volume.array_IJK.max():
+            raise RejectedFileError("constant", "every voxel has the same value")
+        answer: dict[str, Any] = self._activate(self.logits(volume))
+        return answer
+
+    def decided(self, volume: Volume, data: dict[str, Any]) -> NDArray[np.float32]:
+        """Return a segmentation's decision on probabilities, ``(C, I, J, K)``.
+
+        C is 1 for class numbers, or the number of regions.
+        """
+        if self.task.kind != "segmentation":
+            raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
+        decided_CIJK: NDArray[np.float32] = self._decide(dict(data))["pred"].numpy()
+        if decided_CIJK.shape[1:] != volume.shape:
+            raise AssertionError(f"mask {decided_CIJK.shape} is not on the grid {volume.shape}")
+        return decided_CIJK
 
     def predict(self, volume: Volume) -> NDArray[np.uint8]:
         """Return the class of every voxel of ``volume``: same shape, same axes.
@@ -53,28 +115,22 @@ class Predictor:
         Regions are painted over each other in their order: the last one that a voxel is in counts.
 
         Raises:
-            RejectedFileError: The volume has no contrast, so there is nothing to see in it.
+            RejectedFileError: As ``probabilities``.
         """
-        if self.task.kind != "segmentation":
-            raise ValueError(f"a {self.task.kind} has no mask: use `outputs`")
-        decided_CIJK = self._answer(volume)["pred"].numpy()
+        decided_CIJK = self.decided(volume, self.probabilities(volume))
         mask_IJK: NDArray[np.uint8] = decided_CIJK[0].astype(np.uint8)
         for number, region_IJK in enumerate(decided_CIJK[1:], start=2):
             mask_IJK[region_IJK > 0] = number
-        if mask_IJK.shape != volume.shape:
-            raise AssertionError(f"mask {mask_IJK.shape} is not on the grid {volume.shape}")
         return mask_IJK
 
     def masks(self, volume: Volume) -> NDArray[np.bool_]:
         """Return what is predicted of every answer of the task, ``(answers, I, J, K)``.
 
         Raises:
-            RejectedFileError: As ``predict``.
+            RejectedFileError: As ``probabilities``.
         """
-        if not isinstance(self.task, Segmentation):
-            raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
-        decided_CIJK = self._answer(volume)["pred"].numpy()
-        if self.task.config.regions:
+        decided_CIJK = self.decided(volume, self.probabilities(volume))
+        if isinstance(self.task, Segmentation) and self.task.config.regions:
             return np.asarray(decided_CIJK > 0)
         return np.stack([decided_CIJK[0] == number for number in range(1, len(self.task.labels))])
 
@@ -84,21 +140,46 @@ class Predictor:
         Logits of classes; numbers in the units of their columns.
 
         Raises:
-            RejectedFileError: As ``predict``.
+            RejectedFileError: As ``probabilities``.
         """
-        self._check_contrast(volume)
+        if self.task.kind == "segmentation":
+            raise ValueError("a segmentation has masks: use `masks`")
+        if volume.array_IJK.min() == volume.array_IJK.max():
+            raise RejectedFileError("constant", "every voxel has the same value")
         pred = self.logits(volume)["pred"].double()
         values = self.task.in_units(pred) if isinstance(self.task, Regression) else pred
         return np.asarray(values.numpy(), np.float64)
 
-    def _answer(self, volume: Volume) -> dict[str, Any]:
-        self._check_contrast(volume)
-        answer: dict[str, Any] = self._postprocess(self.logits(volume))
-        return answer
 
-    def _check_contrast(self, volume: Volume) -> None:
-        if volume.array_IJK.min() == volume.array_IJK.max():
-            raise RejectedFileError("constant", "every voxel has the same value")
+class Ensemble(Predictor):
+    """Several task models of one task, such as the folds of a data set, that answer together.
+
+    Probabilities of voxels are averaged, and logits or numbers of whole volumes.
+    """
+
+    def __init__(self, members: Sequence[Predictor]) -> None:
+        """Join predictors.
+
+        Raises:
+            ValueError: They answer different questions.
+        """
+        first = members[0]
+        if any(other.task.answers != first.task.answers for other in members):
+            raise ValueError("the models of an ensemble must predict the same things")
+        self.members, self.task, self.description = members, first.task, first.description
+        self.device = first.device
+
+    def probabilities(self, volume: Volume) -> dict[str, Any]:
+        answers = [member.probabilities(volume) for member in self.members]
+        summed = sum((answer["pred"] for answer in answers[1:]), start=answers[0]["pred"])
+        return {**answers[0], "pred": summed / len(answers)}
+
+    def decided(self, volume: Volume, data: dict[str, Any]) -> NDArray[np.float32]:
+        return self.members[0].decided(volume, data)
+
+    def outputs(self, volume: Volume) -> NDArray[np.float64]:
+        outputs = [member.outputs(volume) for member in self.members]
+        return np.asarray(np.mean(outputs, axis=0), np.float64)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -1,12 +1,12 @@
 """Segmentation: one class per voxel, or regions that may overlap."""
 
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from monai.losses import DiceCELoss
 from pydantic import Field
 from torch import Tensor, nn
 
+from medssl.losses.segmentation import SegmentationLoss, SegmentationLossConfig
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
 from medssl.models.linear_segmenter import linear_segmenter
@@ -16,18 +16,11 @@ Regions = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Segmentation(Task):
-    """Classes that exclude each other, or regions, each the union of some classes.
-
-    Soft Dice plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
-    """
+    """Classes that exclude each other, or regions, each the union of some classes."""
 
     class Config(Task.Config):
-        dice_weight: Annotated[float, Field(ge=0)] = 1.0
-        """Weight of the Dice part."""
-        ce_weight: Annotated[float, Field(ge=0)] = 1.0
-        """Weight of the cross-entropy part."""
-        dice_over_batch: bool = True
-        """Pool the voxels of a batch before dividing: steadier when a patch lacks a class."""
+        loss: SegmentationLossConfig = SegmentationLossConfig()
+        """What is minimised."""
         head: Literal["decoder", "linear"] = "decoder"
         """`decoder`: U-shaped, of the encoder's kind; `linear`: one layer on all of its maps."""
         regions: Regions = ()
@@ -47,14 +40,10 @@ class Segmentation(Task):
     def __init__(self, config: Config, labels: tuple[str, ...]) -> None:
         self.config: Segmentation.Config = config
         self.labels = labels
-        # The background is most of every patch: its Dice is near 1 and would only dilute the sum.
-        self._loss = DiceCELoss(
-            include_background=False,
-            to_onehot_y=True,
-            softmax=True,
-            batch=config.dice_over_batch,
-            lambda_dice=config.dice_weight,
-            lambda_ce=config.ce_weight,
+        self._loss = SegmentationLoss(
+            config.loss,
+            regions=[numbers for _, numbers in config.regions] or None,
+            ignore_label=config.ignore_label,
         )
 
     @property
@@ -71,12 +60,8 @@ class Segmentation(Task):
         return encoder.segmenter(self.out_channels, decoder)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return Dice + cross-entropy; ``target`` ``(B, 1, I, J, K)`` holds class numbers.
-
-        Dice, over every class but the background: ``1 - (2 sum(p g) + e) / (sum(p) + sum(g) + e)``
-        with ``e = 1e-5``, averaged over classes.
-        """
-        return cast(Tensor, self._loss(output, target))
+        """Return the loss of logits; ``target`` ``(B, 1, I, J, K)`` holds class numbers."""
+        return self._loss(output, target)
 
     def masks(self, logits_BCIJK: Tensor) -> Tensor:
         """Return what is predicted of every answer, ``(B, answers, I, J, K)``, boolean."""

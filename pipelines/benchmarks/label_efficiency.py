@@ -204,7 +204,7 @@ def score_one(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> pd.Dat
     result = evaluate(
         EvaluateConfig(finetune=folder / "finetune", out=folder / "evaluate", **QUIET)
     )
-    table = pd.read_csv(result.folder / "cases.csv")[["patient_key", "class", "dice"]]
+    table = pd.read_csv(result.folder / "cases.csv")[["patient_key", "answer", "dice"]]
     return table.assign(**arm._asdict())
 
 

@@ -42,7 +42,7 @@ def rows_of(dice_by_method):
     return pd.DataFrame(
         [
             {"budget": "b", "labels": 2, "method": method, "seed": seed, "patient_key": f"p{p}",
-             "class": name, "dice": dice + 0.01 * p}
+             "answer": name, "dice": dice + 0.01 * p}
             for method, dice in dice_by_method.items()
             for seed in range(2)
             for p in range(5)

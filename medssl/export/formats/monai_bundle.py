@@ -11,7 +11,7 @@ from medssl import __version__
 from medssl.config.load import validate
 from medssl.errors import InputError
 from medssl.export.formats.base import Format
-from medssl.export.model_card import CardConfig, render, score_lines
+from medssl.export.model_card import CardConfig, headline_scores, render, score_lines
 from medssl.export.verify import INFERENCE, METADATA, verify_bundle
 from medssl.labelled.read import read_labelled
 from medssl.runs.digest import digest_file
@@ -214,9 +214,8 @@ def _description(about: ModelDescription) -> str:
 
 
 def _eval_metrics(metrics: dict[str, Any] | None, member: str) -> dict[str, float]:
-    if metrics is None or member not in metrics["dice"]:
-        return {}
-    return {f"dice_{name}": value["mean"] for name, value in metrics["dice"][member].items()}
+    metric, found = headline_scores(metrics, member)
+    return {f"{metric}_{name}": value["value"] for name, value in found.items()}
 
 
 def _facts(about: ModelDescription) -> dict[str, Any]:

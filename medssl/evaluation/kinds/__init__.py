@@ -1,0 +1,1 @@
+"""How each kind of task is judged: rows of cases, and what is said about them."""
