@@ -13,6 +13,7 @@ from medssl.curation.curate import CurateConfig, curate
 from medssl.data.prepare import PrepareConfig, prepare
 from medssl.errors import FolderError
 from medssl.evaluation.evaluate import EvaluateConfig, evaluate
+from medssl.evaluation.probe import ProbeStageConfig, probe
 from medssl.export.export import ExportConfig, export
 from medssl.inference.predict import PredictConfig, predict
 from medssl.ingest.ingest import IngestConfig, ingest
@@ -36,6 +37,7 @@ STAGES: dict[str, Stage] = {
     "pretrain": pretrain,
     "finetune": finetune,
     "evaluate": evaluate,
+    "probe": probe,
     "export": export,
     "predict": predict,
 }
@@ -55,6 +57,9 @@ WIRES: tuple[tuple[str, str], ...] = (
     ("finetune.out", "{work}/finetune"),
     ("evaluate.finetune", "{finetune.out}"),
     ("evaluate.out", "{work}/evaluate"),
+    ("probe.encoders", "{pretrain.out}"),
+    ("probe.dataset", "{finetune.dataset}"),
+    ("probe.out", "{work}/probe"),
     ("predict.out", "{work}/predict"),
 )
 """What a section's key is when it is not set: one line per path between stages."""
@@ -88,6 +93,8 @@ class PipelineConfig(Config):
     """Encoder and labelled scans to task models."""
     evaluate: EvaluateConfig | None = None
     """Task models to metrics."""
+    probe: ProbeStageConfig | None = None
+    """Frozen encoders and labelled scans to what they know without fine-tuning."""
     export: tuple[ExportConfig, ...] = ()
     """Runs to what other tools open, one item per format."""
     predict: PredictConfig | None = None

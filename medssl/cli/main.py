@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from medssl.cli.pretraining import add_commands as add_pretraining
+from medssl.cli.probing import add_commands as add_probing
 from medssl.cli.selections import add_commands
 
 app = typer.Typer(
@@ -210,6 +211,7 @@ def adapt(  # noqa: PLR0913, PLR0917  one argument per option
 
 
 add_pretraining(app)
+add_probing(app)
 _from_file(
     "finetune", "Encoder and labelled scans to a task model, and its twin trained from scratch."
 )

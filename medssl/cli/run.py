@@ -34,6 +34,7 @@ _WHERE = {
     "pretrain": ("medssl.training.pretrain", "PretrainConfig"),
     "finetune": ("medssl.training.finetune", "FinetuneConfig"),
     "evaluate": ("medssl.evaluation.evaluate", "EvaluateConfig"),
+    "probe": ("medssl.evaluation.probe", "ProbeStageConfig"),
     "export": ("medssl.export.export", "ExportConfig"),
     "predict": ("medssl.inference.predict", "PredictConfig"),
     "deidentify": ("medssl.privacy.deidentify", "DeidentifyConfig"),

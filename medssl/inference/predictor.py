@@ -170,14 +170,17 @@ class Ensemble(Predictor):
         self.device = first.device
 
     def probabilities(self, volume: Volume) -> dict[str, Any]:
+        """Return the mean of what the members would decide by; see ``Predictor``."""
         answers = [member.probabilities(volume) for member in self.members]
         summed = sum((answer["pred"] for answer in answers[1:]), start=answers[0]["pred"])
         return {**answers[0], "pred": summed / len(answers)}
 
     def decided(self, volume: Volume, data: dict[str, Any]) -> NDArray[np.float32]:
+        """Return the decision on the mean."""
         return self.members[0].decided(volume, data)
 
     def outputs(self, volume: Volume) -> NDArray[np.float64]:
+        """Return the mean of the members' outputs."""
         outputs = [member.outputs(volume) for member in self.members]
         return np.asarray(np.mean(outputs, axis=0), np.float64)
 
