@@ -77,33 +77,50 @@ def serving(*args, **kwargs):
             server.kill()
 
 
+class Postgres:
+    """A PostgreSQL of the test's own, which can crash and come back."""
+
+    def __init__(self, folder):
+        self.folder, self.data, self.port = folder, folder / "data", free_port()
+        self.uri = f"postgresql+psycopg2://mlflow@127.0.0.1:{self.port}/mlflow"
+        self.root = os.geteuid() == 0  # which PostgreSQL refuses to run as
+        if self.root:
+            shutil.chown(folder, "postgres", "postgres")
+        flags = ("-A", "trust", "-U", "mlflow", "--no-sync", "-E", "UTF8")
+        self.run("initdb", "-D", str(self.data), *flags)
+        self.start()
+        self.run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "mlflow", "mlflow")
+
+    def run(self, program, *words):
+        user = ["runuser", "-u", "postgres", "--"] if self.root else []
+        command = [*user, str(POSTGRES[-1] / program), *words]
+        with (self.folder / "said.log").open("ab") as log:
+            options = {"cwd": self.folder, "stdout": log, "stderr": log, "timeout": 120}
+            subprocess.run(command, check=True, **options)
+
+    def start(self, settings=""):
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 {settings}"
+        options += f" -c unix_socket_directories={self.folder}"
+        log = str(self.folder / "log")
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-l", log, "-o", options, "start")
+
+    def crash(self):
+        """End it without a word to its clients or its disk; it recovers from its log."""
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-m", "immediate", "stop")
+
+
 @contextmanager
 def postgres():
-    """Yield the URI of an empty database of a PostgreSQL started for the test."""
+    """Yield an empty PostgreSQL."""
     if not POSTGRES:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed")
-    root = os.geteuid() == 0  # which PostgreSQL refuses to run as
     folder = Path(tempfile.mkdtemp(prefix="medssl-postgres-"))
-    data, port = folder / "data", free_port()
-    if root:
-        shutil.chown(folder, "postgres", "postgres")
-
-    def run(program, *words):
-        user = ["runuser", "-u", "postgres", "--"] if root else []
-        command = [*user, str(POSTGRES[-1] / program), *words]
-        with (folder / "said.log").open("ab") as log:
-            subprocess.run(command, check=True, cwd=folder, stdout=log, stderr=log, timeout=120)
-
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     try:
-        run("initdb", "-D", str(data), "-A", "trust", "-U", "mlflow", "--no-sync", "-E", "UTF8")
-        run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "mlflow", "mlflow")
-        yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/mlflow"
+        database = Postgres(folder)
+        yield database
+        database.crash()
     finally:
-        if (data / "postmaster.pid").exists():
-            run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
 
 

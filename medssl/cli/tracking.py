@@ -108,7 +108,7 @@ def board(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="What runs were written to.")
     ] = Path(),
-    port: Annotated[int, typer.Option(help="Another is taken if this one is in use.")] = 5000,
+    port: Annotated[int, typer.Option(help="One of the next is taken if it is in use.")] = 5000,
     show: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = True,
@@ -118,16 +118,15 @@ def board(
     from medssl.cli.run import user_errors_explained
 
     with user_errors_explained():
-        from medssl.runs.board import HOST, find_store, free_port, serving
+        from medssl.runs.board import find_store, serving
         from medssl.runs.destination import Destination
 
         store = find_store(folder)
         if store.startswith(("http://", "https://")):  # a server is running somewhere already
             _show(Destination(store, "", None).shown, show)
             return
-        port = free_port(port)
-        with serving(store, port) as page:
-            _show(f"http://{HOST}:{port}", show)
+        with serving(store, port) as (address, page):
+            _show(address, show)
             say("Ctrl-C ends it.")
             try:
                 page.wait()

@@ -1,12 +1,10 @@
 """MLflow's own page on the store that a folder's runs are recorded in, for this machine alone."""
 
 import os
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,8 @@ from medssl.runs.destination import TrackingConfig, destination
 
 HOST = "127.0.0.1"
 _STARTS_WITHIN_S = 120.0
+_PORTS_TRIED = 10
+_LISTENS, _IN_USE = "Uvicorn running on", "address already in use"
 _DATABASE = "mlflow.db"
 
 
@@ -41,56 +41,58 @@ def find_store(folder: Path) -> str:
     )
 
 
-def free_port(wanted: int) -> int:
-    """Return ``wanted`` where nothing listens there yet, else some other port."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise InputError("no port is free on this machine", hint="close some program")
-
-
 @contextmanager
-def serving(store: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run MLflow's page for the time of the block; it answers when the block begins.
+def serving(store: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run MLflow's page for the time of the block; yield its address and its process.
+
+    It answers when the block begins. Where ``port`` is in use, one of the next is taken.
 
     Raises:
-        InputError: It ended at once, or does not answer.
+        InputError: It does not start.
     """
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
-    command += ["--workers", "1"]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    where = {"MLFLOW_BACKEND_STORE_URI": store}  # no argument: it may hold a password
-    process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-        command,
-        env=os.environ | quiet | where,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        _wait_until_it_answers(process, port)
-        yield process
-    finally:
-        _end(process)
-
-
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _STARTS_WITHIN_S
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+    with tempfile.TemporaryDirectory(prefix="medssl-board-") as place:
+        for candidate in range(port, port + _PORTS_TRIED):
+            log = Path(place) / f"{candidate}.log"
+            process = _start(store, candidate, log)
+            try:
+                if _runs(process, log):
+                    yield f"http://{HOST}:{candidate}", process
+                    return
+            finally:
+                _end(process)
+            if _IN_USE not in log.read_text(errors="replace"):
+                break
     raise InputError(
         "MLflow's page did not start",
         hint=f"see why: {sys.executable} -m mlflow ui --port {port} --backend-store-uri STORE",
     )
+
+
+def _start(store: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    where = {"MLFLOW_BACKEND_STORE_URI": store}  # no argument: it may hold a password
+    with log.open("wb") as said:
+        return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
+            [*command, "--workers", "1"],
+            env=os.environ | quiet | where,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
+def _runs(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Wait until the server says that it listens; return whether it ever did."""
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        if _LISTENS in log.read_text(errors="replace"):
+            return True
+        if ended:
+            return False
+        time.sleep(0.2)
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from medssl.runs.tracking import (
     send_spools,
 )
 from tests import canaries
-from tests.runs.test_tracking import DEAD, do_stage, runs_of
+from tests.runs.test_tracking import DEAD, do_stage, history, runs_of
 
 
 def begin(config, folder, name="finetune"):
@@ -106,6 +107,7 @@ def test_whole_stages_nest_under_a_stage(live, tmp_path):
 
 CHILD = """
 import sys
+import time
 from pathlib import Path
 from medssl.runs.tracking import Destination, RunPlace, child_run
 spool, uri, experiment, number = sys.argv[1:]
@@ -130,6 +132,22 @@ def test_children_in_other_processes_share_one_parent(live, tmp_path):
     assert set(runs) == {"finetune", "fold 0", "fold 1"}
     assert set(parents(live).values()) == {None, "finetune"}
     assert all(runs[f"fold {n}"].data.metrics["loss"] == 100 for n in range(2))
+
+
+def test_the_machine_is_sampled_while_a_stage_runs_and_again_when_it_is_resumed(live, tmp_path):
+    sampled = live.model_copy(update={"system_every_s": 0.05})
+    for _ in range(2):
+        tracker = begin(sampled, tmp_path)
+        time.sleep(0.5)
+        with tracker.child("fold 0", "fold-0"):
+            pass
+        tracker.close()
+    runs = runs_of(live)
+    name = "system/system_memory_usage_percentage"
+    steps = [step for step, value in history(live, runs["finetune"], name) if 0 < value <= 100]
+    assert len(steps) >= 6
+    assert steps == list(range(1, len(steps) + 1))
+    assert not [key for key in runs["fold 0"].data.metrics if key.startswith("system/")]
 
 
 def test_a_dataset_has_a_name_and_a_digest_and_no_place(live, tmp_path):
