@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from medssl.errors import InputError
-from medssl.inference.pyfunc import package_of
 from medssl.runs.destination import TrackingConfig, destination
 from medssl.runs.manifest import FILE, Manifest
 from medssl.runs.mlflow.registry import Registered, register_model
 from medssl.training.task_model import DESCRIPTION
+from medssl.training.task_package import package_of
 
 _LEVELS_ABOVE = 4
 

@@ -5,33 +5,20 @@ that nothing is unpickled. It needs medssl, not MLflow.
 """
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medssl import __version__
 from medssl.errors import InputError
 from medssl.inference.predictor import Predictor, choose_device
 from medssl.inference.sources import find_sources, read_source
 from medssl.io.narrow import narrow
 from medssl.io.volume import Volume
-from medssl.runs.model_package import ModelPackage
-from medssl.training.task_model import (
-    DESCRIPTION,
-    WEIGHTS,
-    ModelDescription,
-    load_task_model,
-    read_description,
-)
+from medssl.training.task_model import load_task_model
+from medssl.training.task_package import AFFINE, default_affine
 
-_EXAMPLE_VOXELS = 8
 _AXES = 3
-_LONGEST_TAG = 250
-AFFINE = "affine_ras"
-"""Parameter of ``predict``: where an array lies, 16 numbers of a (4, 4) matrix, row after row."""
 
 
 class PyfuncModel:
@@ -87,7 +74,7 @@ class PyfuncModel:
                 f"{array_IJK.shape}",
                 hint="one volume at a time, without axes for a batch or channels",
             )
-        matrix = _default_affine(about) if affine is None else np.asarray(affine, dtype=np.float64)
+        matrix = default_affine(about) if affine is None else np.asarray(affine, dtype=np.float64)
         return Volume(
             array_IJK=narrow(array_IJK), affine_ras=matrix.reshape(4, 4), modality=about.modality
         )
@@ -96,44 +83,3 @@ class PyfuncModel:
 def _load_pyfunc(path: str) -> PyfuncModel:
     """Return the model in the folder ``path``; MLflow calls this by name."""
     return PyfuncModel(Predictor(load_task_model(Path(path)), choose_device("auto")))
-
-
-def package_of(folder: Path) -> ModelPackage:
-    """Return what MLflow must know to open the task model in ``folder``.
-
-    Raises:
-        InputError: The folder holds no task model, or one this version cannot read.
-    """
-    about = read_description(folder)
-    size = _EXAMPLE_VOXELS
-    ramp = np.arange(size**3).reshape(size, size, size)  # no patient, and not constant
-    whole_volume = about.task["name"] != "segmentation"
-    packages = ("torch", "monai", "numpy", "nibabel", "safetensors")
-    return ModelPackage(
-        digest=about.weights_digest,
-        loader=__name__,
-        files=[WEIGHTS, DESCRIPTION],
-        example=ramp.tolist(),
-        input=("float32", [-1, -1, -1]),
-        output=("float64", [-1]) if whole_volume else ("uint8", [-1, -1, -1]),
-        params={AFFINE: _default_affine(about).ravel().tolist()},
-        requirements=[f"medssl=={__version__}", *(f"{name}=={version(name)}" for name in packages)],
-        tags=_tags(about),
-    )
-
-
-def _default_affine(about: ModelDescription) -> NDArray[np.float64]:
-    return np.diag([*(about.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
-
-
-def _tags(about: ModelDescription) -> dict[str, str]:
-    """Return the facts a model is looked for by; digests of what it comes from among them."""
-    digests = {name: about.training[name] for name in about.training if name.endswith("_digest")}
-    facts = {
-        "task": about.task["name"],
-        "encoder": about.encoder["name"],
-        "labels": ", ".join(about.labels),
-        "modality": about.modality,
-        **digests,
-    }
-    return {f"medssl.{name}": str(value)[:_LONGEST_TAG] for name, value in facts.items()}

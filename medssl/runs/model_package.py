@@ -1,5 +1,6 @@
 """What MLflow must know of a model's folder to open it: plain data, so that it can be spooled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,3 +27,11 @@ class ModelPackage:
     """Packages to install, as pip reads them."""
     tags: dict[str, str] = field(default_factory=dict)
     """Short facts to find the model by."""
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "ModelPackage | None":
+        """Return the package that ``dataclasses.asdict`` made ``facts`` of; None if of no such."""
+        try:
+            return cls(**facts)
+        except TypeError:
+            return None

@@ -147,7 +147,7 @@ class SpoolingTracker(Tracker):
 
     def log_dataset(self, name: str, digest: str, context: str = "training") -> None:
         """Record what the run reads: its name and digest, never where it lies."""
-        self._append(dataset={"name": name, "digest": digest, "context": context})
+        self._append(dataset={"name": str(name), "digest": str(digest), "context": context})
 
     def log_model(self, name: str, folder: Path, package: ModelPackage) -> None:
         """Record the model in ``folder``, which is read when it is sent."""

@@ -1,5 +1,6 @@
 """Registration in a SQLite store of the tiny finetuning that other tests use."""
 
+import json
 import shutil
 
 import pytest
@@ -10,6 +11,9 @@ from medssl.runs.destination import TrackingConfig, destination
 from medssl.runs.folder import read_json, write_json
 from medssl.runs.mlflow.connection import connect
 from medssl.runs.mlflow.lineage import lineage
+from medssl.runs.tracking import open_tracker, send_spools
+from medssl.training.task_package import package_of
+from tests import canaries
 from tests.finetuned import finetuned
 
 
@@ -107,3 +111,61 @@ def test_the_store_that_the_run_was_recorded_in_is_the_one(work, tmp_path):
     done = register(tmp_path / "run" / "scratch", name="balls")
     assert connect(elsewhere).get_model_version("balls", done.version).run_id == done.run_id
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_nothing_in_the_registry_shows_the_folder_that_a_person_named(tmp_path):
+    """Of the canaries: names of a folder, which may be a patient's."""
+    folder = tmp_path / canaries.FOLDER / "Quillfeather^Ida" / "run"
+    shutil.copytree(finetuned(), folder)
+    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}")
+    done = register(folder / "pretrained", name="balls", alias="champion", tracking=tracking)
+    client = connect(tracking.uri)
+    run = client.get_run(done.run_id)
+    (output,) = run.outputs.model_outputs
+    fields = [
+        run.to_dictionary(),
+        dict(client.get_model_version("balls", done.version)),
+        client.get_logged_model(output.model_id).to_dictionary(),
+        *(p.read_bytes() for p in (tmp_path / "store" / "mlartifacts").rglob("*") if p.is_file()),
+        (tmp_path / "store" / "mlflow.db").read_bytes(),
+    ]
+    text = " ".join(map(str, fields))
+    assert done.digest in text
+    assert "loader_module" in text
+    assert not [name for name in canaries.everything() if name in text]
+
+
+def test_a_model_that_a_run_under_the_stage_logged_is_not_logged_twice(work, tmp_path):
+    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="x")
+    shutil.copytree(work / "run", tmp_path / "run")
+    model = tmp_path / "run" / "scratch"
+    stage = open_tracker("finetune", tmp_path / "run", "key", tracking, {})
+    with stage.child("fold 0", "fold-0") as fold:
+        fold.log_model("scratch", model, package_of(model))
+    stage.close()
+    manifest = read_json(tmp_path / "run" / "manifest.json") | {"mlflow_run_id": stage.run_id}
+    write_json(tmp_path / "run" / "manifest.json", manifest)
+    done = register(model, name="balls", tracking=tracking)
+    assert done.run_id == fold.run_id
+    assert len(list((tmp_path / "mlartifacts" / "models").iterdir())) == 1
+
+
+def test_a_model_is_spooled_and_made_once_however_often_it_is_sent(work, tmp_path):
+    dead = TrackingConfig(uri="http://127.0.0.1:9", experiment="x")
+    model = work / "run" / "scratch"
+    tracker = open_tracker("finetune", tmp_path / "run", "key", dead, {})
+    tracker.log_model("scratch", model, package_of(model))
+    tracker.log_model("gone", tmp_path / "gone", package_of(model))
+    tracker.log_metrics({"dice": 0.5}, 1)
+    tracker.close()
+    events = tracker.place.spool / "events.jsonl"
+    kept = events.read_bytes()
+    live = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert send_spools(tmp_path / "run", live) == (1, 0)
+    events.write_bytes(kept)  # as if it had been killed before it knew that all was sent
+    assert send_spools(tmp_path / "run", live) == (1, 0)
+    run = connect(live).get_run(json.loads((events.parent / "remote.json").read_text())["run_id"])
+    (output,) = run.outputs.model_outputs
+    made = connect(live).get_logged_model(output.model_id)
+    assert (made.name, made.status.value) == ("scratch", "READY")
+    assert run.data.metrics["dice"] == 0.5

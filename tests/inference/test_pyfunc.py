@@ -6,8 +6,9 @@ import pytest
 
 from medssl.errors import InputError, RejectedFileError
 from medssl.inference.predictor import Predictor
-from medssl.inference.pyfunc import AFFINE, _load_pyfunc, package_of
+from medssl.inference.pyfunc import _load_pyfunc
 from medssl.io.nifti import read_nifti
+from medssl.training.task_package import AFFINE, package_of
 from tests.finetuned import finetuned
 
 

@@ -68,9 +68,9 @@ def test_a_child_run_read_what_its_stage_read(live, tmp_path):
             pass
         run.finish(summary={})
     steps = walk(connect(live.uri), fold.run_id, digest("m"))
-    assert [(step.what, step.parent_run_id) for step in steps] == [
-        ("model", run.tracker.run_id),
-        ("dataset", None),
+    assert [(step.what, step.stage, step.parent_run_id) for step in steps] == [
+        ("model", "sweep", run.tracker.run_id),
+        ("dataset", None, None),
     ]
 
 

@@ -38,6 +38,16 @@ def log_model(client: Any, run_id: str, name: str, folder: Path, package: ModelP
     return str(model.model_id)
 
 
+def made_by(client: Any, run_id: str, digest: str) -> str | None:
+    """Return the run, this one or one under it, that has a model of these weights already."""
+    experiment = client.get_run(run_id).info.experiment_id
+    for model in client.search_logged_models([experiment], f"tags.`{_DIGEST}` = '{digest}'"):
+        tags = client.get_run(model.source_run_id).data.tags
+        if run_id in {model.source_run_id, tags.get("mlflow.parentRunId")}:
+            return str(model.source_run_id)
+    return None
+
+
 def _begun(client: Any, run: Any, package: ModelPackage) -> Any:
     """Return the model of these weights that the run has, complete or not, or None."""
     found = client.search_logged_models(

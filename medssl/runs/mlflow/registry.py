@@ -12,7 +12,7 @@ from medssl.runs.digest import digest_json
 from medssl.runs.manifest import Manifest
 from medssl.runs.mlflow.connection import connect, experiment_id, store_errors_explained
 from medssl.runs.mlflow.lineage import Step, walk
-from medssl.runs.mlflow.models import log_model
+from medssl.runs.mlflow.models import log_model, made_by
 from medssl.runs.mlflow.sender import MlflowSender
 from medssl.runs.model_package import ModelPackage
 from medssl.runs.names import LONGEST_TAG, accepted_value
@@ -79,6 +79,7 @@ def register_model(
     with store_errors_explained(to):
         client = connect(to.uri)
         run_id = _run_of(client, stage_folder, to)
+        run_id = made_by(client, run_id, package.digest) or run_id
         model_id = log_model(client, run_id, name, folder, package)
         version = _version_of(client, name, run_id, model_id, package)
         if alias is not None:

@@ -13,6 +13,7 @@ from medssl.runs.destination import Destination
 from medssl.runs.mlflow.connection import connect, experiment_id, status_of
 from medssl.runs.mlflow.models import log_model
 from medssl.runs.model_package import ModelPackage
+from medssl.runs.names import accepted_value
 from medssl.runs.spool import Event, Spool, slug
 from medssl.runs.tracker import RunPlace
 
@@ -24,7 +25,7 @@ _REFUSED_OR_TROUBLED = {"BAD_REQUEST"}
 """What MLflow makes of any error of its database: one that cannot write, or a value it hates."""
 _WRITE_CHECK = "medssl.write_check"
 _TOO_LARGE = 413
-_LONGEST_DATASET_DIGEST = 36
+_LONGEST_DATASET_DIGEST, _LONGEST_DATASET_NAME = 36, 500
 
 
 class MlflowSender:
@@ -90,15 +91,28 @@ class MlflowSender:
         self._flush(run_id, waiting)
 
     def _send_other(self, run_id: str, event: Event) -> None:
-        """Send what is not a number, a setting or a tag."""
-        if "file" in event:
-            self._send_file(run_id, self.spool.folder / event["file"], event["to"] or None)
-        if "dataset" in event:
-            self._client.log_inputs(run_id, datasets=[_dataset_input(event["dataset"])])
-        if "model" in event:
-            folder, package = self.spool.folder / event["model"], ModelPackage(**event["package"])
-            if folder.is_dir():
-                log_model(self._client, run_id, event["name"], folder, package)
+        """Send what is not a number, a setting or a tag; leave out what is refused for good."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if "file" in event:
+                self._send_file(run_id, self.spool.folder / event["file"], event["to"] or None)
+            if "dataset" in event:
+                self._client.log_inputs(run_id, datasets=[_dataset_input(event["dataset"])])
+            if "model" in event:
+                self._send_model(run_id, event["name"], event["model"], event["package"])
+        except MlflowException as error:
+            if error.error_code not in _REFUSED:
+                raise
+            kind = next(kind for kind in ("file", "dataset", "model") if kind in event)
+            _log.warning("%s refused a %s (%s)", self.where, kind, error.error_code)
+
+    def _send_model(self, run_id: str, name: str, place: str, facts: dict[str, Any]) -> None:
+        folder, package = self.spool.folder / place, ModelPackage.read(facts)
+        if package is None or not all((folder / file).is_file() for file in package.files):
+            _log.warning("A model is not recorded: its files are gone, or of another version")
+        else:
+            log_model(self._client, run_id, name, folder, package)
 
     def _send_file(self, run_id: str, path: Path, folder: str | None) -> None:
         if not path.is_file():
@@ -203,7 +217,9 @@ def describe_spool(
 
 
 def child_sender(place: RunPlace, name: str, key: str, tags: Mapping[str, str]) -> MlflowSender:
-    """Return the sender of the run ``key`` under the one kept at ``place``."""
+    """Return the sender of the run ``key`` under the one kept at ``place``, of the same stage."""
+    above = Spool(place.spool).identity.get("tags", {})
+    tags = {key: above[key] for key in ("medssl.stage",) if key in above} | dict(tags)
     folder = place.spool.parent / f"{place.spool.name}.{slug(key)}"
     return MlflowSender(describe_spool(folder, name, place.to, place.spool, tags), place.to)
 
@@ -224,10 +240,11 @@ def _dataset_input(facts: Mapping[str, str]) -> Any:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    whole = {"name": facts["name"], "sha256": facts["digest"]}
+    name = accepted_value(facts["name"], _LONGEST_DATASET_NAME)
+    whole = {"name": name, "sha256": facts["digest"]}
     source = CodeDatasetSource(tags=whole)
     dataset = Dataset(
-        name=facts["name"],
+        name=name,
         digest=facts["digest"][:_LONGEST_DATASET_DIGEST],
         source_type=source._get_source_type(),
         source=source.to_json(),
