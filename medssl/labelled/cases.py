@@ -37,6 +37,8 @@ class LabelledCase:
     """Of a DICOM SEG: the number of its segment -> the number of its class."""
     classes: tuple[int, ...] = ()
     """Numbers of the classes that its label map shows, the background apart."""
+    annotated: tuple[str, ...] | None = None
+    """Names of the classes that somebody looked for in it; None: all of them."""
     targets: Mapping[str, str] = field(default_factory=dict)
     """Of a table: column -> value as it is written there; "" where it is not known. Every case of
     a set has the same columns."""

@@ -40,7 +40,7 @@ def check(listing: Listing) -> Checked:
         problems=list(listing.problems),
         warnings=list(listing.warnings),
     )
-    cases, key_of = _number(listing.entries, checked)
+    cases, key_of = _number(listing.entries, listing.labels, checked)
     checked.problems += images_listed_twice(cases)
     checked.problems += patients_in_several_parts(cases)
     found = _examine(cases, listing, checked)
@@ -63,7 +63,7 @@ def check(listing: Listing) -> Checked:
 
 
 def _number(
-    entries: Sequence[Entry], checked: Checked
+    entries: Sequence[Entry], labels: Sequence[str] | None, checked: Checked
 ) -> tuple[list[LabelledCase], dict[str, str]]:
     """Return the cases that can be looked for, and the key of every entry's name."""
     width = max(3, len(str(len(entries))))  # so that sorting by key is the order of the list
@@ -84,17 +84,32 @@ def _number(
                 files=entry.files,
                 label=entry.label,
                 segments=entry.segments,
+                annotated=entry.annotated,
                 targets=entry.targets,
                 part=part if part in PARTS else None,
                 about=entry.about,
             )
         )
+    checked.problems += unknown_classes(entries, labels)
     strange = Counter(entry.part for entry in entries if entry.part.lower() not in ("", *PARTS))
     checked.problems += [
         f"the part {part!r} of {count} case(s) is none of {', '.join(PARTS)}"
         for part, count in strange.items()
     ]
     return cases, key_of
+
+
+def unknown_classes(entries: Sequence[Entry], labels: Sequence[str] | None) -> list[str]:
+    """Return a problem for what is said to be annotated and is no class."""
+    named = Counter(name for entry in entries for name in entry.annotated or ())
+    if labels is None:
+        return ["`annotated` needs a set that declares its classes"] if named else []
+    return [
+        f"`annotated` names {name!r} in {count} case(s), which is none of the classes "
+        f"{', '.join(labels[1:])}"
+        for name, count in named.items()
+        if name not in labels[1:]
+    ]
 
 
 def _examine(

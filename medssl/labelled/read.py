@@ -108,9 +108,10 @@ def _digest(listing: Listing, checked: Checked) -> str:
         "parts": [case.part for case in checked.cases],
         "targets": [dict(case.targets) for case in checked.cases],
         "about": [dict(case.about) for case in checked.cases],
+        "annotated": [list(case.annotated or ()) for case in checked.cases],
         "folds": [dict(fold) for fold in checked.folds],
     }
     said = declared["regions"] or declared["ignore_label"] is not None or declared["folds"]
-    for name in ("parts", "targets", "about"):
+    for name in ("parts", "targets", "about", "annotated"):
         said = said or any(declared[name])  # type: ignore[arg-type]
     return digest_json([*held, declared] if said else held)

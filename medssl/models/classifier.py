@@ -40,11 +40,15 @@ class Classifier(nn.Module):
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
         """Return logits ``(B, out_channels)`` of volumes ``(B, C, I, J, K)``."""
-        embedded_BD = self._embedded(x_BCIJK)
-        logits: Tensor = self.head(self.dropout(embedded_BD))
+        return self.classified(self.embedded(x_BCIJK))
+
+    def classified(self, z_BD: Tensor) -> Tensor:
+        """Return the logits of embeddings."""
+        logits: Tensor = self.head(self.dropout(z_BD))
         return logits
 
-    def _embedded(self, x_BCIJK: Tensor) -> Tensor:
+    def embedded(self, x_BCIJK: Tensor) -> Tensor:
+        """Return what the layer reads, ``(B, D)``."""
         if self.encoder.dims < _VOLUME:
             slices = x_BCIJK.movedim(-1, 1)  # B, K, C, I, J
             z_ND = self.encoder.embed(slices.flatten(0, 1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from medssl.config.choice import Configurable
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
+from medssl.tasks._objective import Objective, Sample
 
 Spec = dict[str, Any]
 Kind = Literal["segmentation", "classification", "regression"]
@@ -51,6 +52,11 @@ class Task(Configurable):
         return self.labels
 
     @property
+    def needs_decoder(self) -> bool:
+        """Whether ``network`` and ``objective`` must be given a decoder, and the same one."""
+        return False
+
+    @property
     def out_channels(self) -> int:
         """Channels of the logits."""
         return len(self.labels)
@@ -69,9 +75,25 @@ class Task(Configurable):
         """
         raise NotImplementedError
 
-    def loss(self, output: Any, target: Tensor) -> Tensor:
-        """Return the number to minimise, of what the network returns in training."""
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the number to minimise, of what the network returns."""
         raise NotImplementedError
+
+    def loss_of(self, output: Tensor, sample: Sample) -> Tensor:
+        """Return the loss, with whatever else a sample says of its target."""
+        return self.loss(output, sample[self.target_key])
+
+    def objective(
+        self, network: nn.Module, encoder: Encoder, decoder: Decoder | None = None
+    ) -> Objective:
+        """Return what training minimises.
+
+        Args:
+            network: What :meth:`network` returned.
+            encoder: The one that it was given.
+            decoder: Likewise.
+        """
+        return Objective(self, network)
 
     def target_of(self, values: Mapping[str, str]) -> Tensor:
         """Return what ``loss`` compares with, of a case's values in the target columns."""

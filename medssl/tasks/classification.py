@@ -1,14 +1,19 @@
 """Classification of a whole volume: one class of several, or several findings at once."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self, cast
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.errors import InputError
+from medssl.models.classifier import Classifier
+from medssl.models.decoders import Decoder
+from medssl.models.encoders.base import Encoder
+from medssl.tasks._core_tuning import CoreTuning, CoreTuningConfig
+from medssl.tasks._objective import Objective
 from medssl.tasks._whole_volume import MISSING, WholeVolumeTask, mean_where_known
 from medssl.tasks.base import Kind, Spec
 
@@ -25,6 +30,16 @@ class Classification(WholeVolumeTask):
         """Share of every target that is spread over all classes."""
         balanced: bool = True
         """Draw the classes equally often in training, however rare one is; for one column."""
+        core_tuning: CoreTuningConfig | None = None
+        """Also hold features of one class together; null: plain cross-entropy. For one column."""
+
+        @model_validator(mode="after")
+        def _contrast_of_one_column(self) -> Self:
+            if self.core_tuning is not None and not self.one_of_several:
+                raise ValueError(
+                    "core_tuning contrasts classes that exclude each other: give one column"
+                )
+            return self
 
         @property
         def one_of_several(self) -> bool:
@@ -87,6 +102,14 @@ class Classification(WholeVolumeTask):
         smooth_BC = target.nan_to_num() * (1 - smoothing) + smoothing / 2
         each_BC = F.binary_cross_entropy_with_logits(output, smooth_BC, reduction="none")
         return mean_where_known(each_BC, known_BC)
+
+    def objective(
+        self, network: nn.Module, encoder: Encoder, decoder: Decoder | None = None
+    ) -> Objective:
+        config = self.config.core_tuning
+        if config is None:
+            return super().objective(network, encoder, decoder)
+        return CoreTuning(self, cast(Classifier, network), config)
 
     def postprocessing_specs(self) -> list[Spec]:
         activation = "softmax" if self.config.one_of_several else "sigmoid"

@@ -6,10 +6,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medssl.errors import ConfigError
 from medssl.losses.segmentation import SegmentationLoss, SegmentationLossConfig
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
 from medssl.models.linear_segmenter import linear_segmenter
+from medssl.tasks._deep_supervision import DeepSupervision
+from medssl.tasks._objective import Objective, Sample
 from medssl.tasks.base import Kind, Spec, Task
 
 Regions = tuple[tuple[str, tuple[int, ...]], ...]
@@ -21,6 +24,9 @@ class Segmentation(Task):
     class Config(Task.Config):
         loss: SegmentationLossConfig = SegmentationLossConfig()
         """What is minimised."""
+        deep_supervision: bool = False
+        """Let coarser maps of the decoder learn to segment as well; their heads are dropped
+        after the training."""
         head: Literal["decoder", "linear"] = "decoder"
         """`decoder`: U-shaped, of the encoder's kind; `linear`: one layer on all of its maps."""
         regions: Regions = ()
@@ -54,6 +60,10 @@ class Segmentation(Task):
     def answers(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.config.regions) or self.labels[1:]
 
+    @property
+    def needs_decoder(self) -> bool:
+        return self.config.deep_supervision
+
     def network(self, encoder: Encoder, decoder: Decoder | None = None) -> tuple[nn.Module, Spec]:
         if self.config.head == "linear":
             return linear_segmenter(encoder, self.out_channels)
@@ -62,6 +72,37 @@ class Segmentation(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits; ``target`` ``(B, 1, I, J, K)`` holds class numbers."""
         return self._loss(output, target)
+
+    def loss_of(self, output: Tensor, sample: Sample) -> Tensor:
+        """Return the loss; where only some classes are annotated, only of these."""
+        return self._loss(output, sample["label"], sample.get("annotated"))
+
+    def objective(
+        self, network: nn.Module, encoder: Encoder, decoder: Decoder | None = None
+    ) -> Objective:
+        if not self.config.deep_supervision:
+            return super().objective(network, encoder, decoder)
+        if decoder is None or len(decoder.channels) < 3:  # noqa: PLR2004 - none lies between
+            raise ConfigError(
+                "deep_supervision trains the maps between a decoder's coarsest and finest, and "
+                "this network has none",
+                hint="set task.deep_supervision to false, or choose an encoder of more stages and "
+                "task.head decoder",
+            )
+        return DeepSupervision(self, network, encoder, decoder)
+
+    def annotated(self, names: tuple[str, ...] | None) -> Tensor:
+        """Return which channels of the logits a case has annotated, boolean; None: all of them.
+
+        A region is annotated where all of its classes are; the background always is.
+        """
+        if names is None:
+            return torch.ones(self.out_channels, dtype=torch.bool)
+        numbers = {0, *(self.labels.index(name) for name in names)}
+        channels = [members for _, members in self.config.regions] or [
+            (number,) for number in range(len(self.labels))
+        ]
+        return torch.tensor([numbers.issuperset(members) for members in channels])
 
     def masks(self, logits_BCIJK: Tensor) -> Tensor:
         """Return what is predicted of every answer, ``(B, answers, I, J, K)``, boolean."""

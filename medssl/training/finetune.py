@@ -70,8 +70,9 @@ def check_fit(config: FinetuneConfig, labelled: LabelledSet) -> None:
     parts = split_cases(labelled.cases, config.splits, folds=labelled.folds)
     task = build_task(config, labelled, parts["train"])
     for member in config.members:
-        network, encoder, _ = build_network(config, member, task)
-        strategy_of(config, member).prepare(network, encoder, seed=config.seed)
+        built = build_network(config, member, task)
+        encoder = built.encoder
+        strategy_of(config, member).prepare(built.network, encoder, seed=config.seed)
     factor = max(encoder.strides)
     sizes = config.patch_voxels[: encoder.dims]
     if any(size % factor for size in sizes):
@@ -86,7 +87,7 @@ def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict
     """Return what the twins share, and how many cases each part has; leaves ``splits.json``."""
     parts = split_cases(labelled.cases, config.splits, folds=labelled.folds)
     task = build_task(config, labelled, parts["train"])
-    _, encoder, _ = build_network(config, config.members[0], task)
+    encoder = build_network(config, config.members[0], task).encoder
     write_json(
         config.out / "splits.json",
         {"dataset": labelled.name, "digest": labelled.digest, "cases": parts},

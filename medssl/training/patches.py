@@ -24,10 +24,14 @@ from medssl.data.preprocessing import Spec, as_metatensor, compose, in_memory, w
 from medssl.data.sampling import BatchIndices, Stream, VolumeOrder, generator
 from medssl.labelled.cases import LabelledCase, read_pair
 from medssl.runs.progress import track
+from medssl.tasks.base import Task
+from medssl.tasks.segmentation import Segmentation
 
 Patch = dict[str, Tensor]
 Probability = Annotated[float, Field(ge=0, le=1)]
 _BOTH = ("image", "label")
+ANNOTATED = "annotated"
+"""Key of the channels that a case has annotated, where that is not all of them."""
 
 
 class PatchAugmentConfig(Config):
@@ -100,6 +104,18 @@ def prepare_volumes(
     return prepared
 
 
+def with_annotated(
+    volumes: Sequence[Patch], cases: Sequence[LabelledCase], task: Task
+) -> list[Patch]:
+    """Return the volumes with the channels that each has annotated, if one has not all of them."""
+    if not isinstance(task, Segmentation) or all(case.annotated is None for case in cases):
+        return list(volumes)
+    return [
+        {**volume, ANNOTATED: task.annotated(case.annotated)}
+        for volume, case in zip(volumes, cases, strict=True)
+    ]
+
+
 class PatchDataset(Dataset[Patch]):
     """Patch number ``sample_index`` of an endless, reproducible sequence."""
 
@@ -126,7 +142,8 @@ class PatchDataset(Dataset[Patch]):
         self._random.set_random_state(seed=int(rng.integers(2**32, dtype=np.uint32)))
         volume = self._volumes[self._order.volume_of(sample_index)]
         (patch,) = self._random(dict(volume))
-        return {key: torch.as_tensor(patch[key].as_tensor()) for key in _BOTH}
+        whole = {key: value for key, value in volume.items() if key == ANNOTATED}
+        return {key: torch.as_tensor(patch[key].as_tensor()) for key in _BOTH} | whole
 
 
 def labelled_loader(

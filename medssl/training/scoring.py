@@ -15,7 +15,7 @@ from medssl.tasks.base import Kind, Task
 from medssl.tasks.classification import UNKNOWN, Classification
 from medssl.tasks.regression import Regression
 from medssl.tasks.segmentation import Segmentation
-from medssl.training.patches import Patch
+from medssl.training.patches import ANNOTATED, Patch
 
 Scores = dict[str, float]
 
@@ -61,6 +61,10 @@ def _dice(
         masks = task.masks(logits_1CIJK) & judged, task.reference_masks(label_11IJK) & judged
         metric(*(mask.float() for mask in masks))
     dice_NC = cast(Tensor, metric.aggregate()).double().numpy()
+    for dice_C, volume in zip(dice_NC, volumes, strict=True):
+        if ANNOTATED in volume:
+            channels = volume[ANNOTATED].numpy()
+            dice_C[~channels[-len(dice_C) :]] = math.nan  # the background is no answer
     by_structure = _mean(by_patient(dice_NC, patients))
     names = (f"val/dice_{name}" for name in task.answers)
     return {"val/dice": _mean_known(by_structure), **dict(zip(names, by_structure, strict=True))}

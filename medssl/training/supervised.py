@@ -15,6 +15,7 @@ from medssl.models.encoders.base import Encoder
 from medssl.models.short_axes import lengthen_short_axes
 from medssl.runs.folder import atomic_path
 from medssl.runs.tracking import Tracker
+from medssl.tasks._objective import Objective
 from medssl.tasks.base import Task
 from medssl.training.checkpoint import checkpoints, steps_of
 from medssl.training.engine import seed_batch
@@ -39,6 +40,7 @@ class SupervisedModule(lightning.LightningModule):
         task: Task,
         encoder: Encoder,
         strategy: Strategy,
+        objective: Objective,
         config: FinetuneConfig,
     ) -> None:
         """Adapt the network as the strategy says.
@@ -48,10 +50,12 @@ class SupervisedModule(lightning.LightningModule):
             task: What it learns.
             encoder: The one inside it.
             strategy: What of it trains.
+            objective: What is minimised.
             config: With a schedule counted in steps.
         """
         super().__init__()
         self.network, self.task, self.strategy, self.config = network, task, strategy, config
+        self.objective = objective
         self._encoder = [encoder]  # in a list: its weights are the network's, named there
         strategy.prepare(network, encoder, seed=config.seed)
         if config.engine.rounds_on_cpu:
@@ -78,12 +82,12 @@ class SupervisedModule(lightning.LightningModule):
         x_BCIJK = batch["image"]
         layout = memory_format(x_BCIJK, channels_last=self.config.engine.channels_last)
         x_BCIJK = x_BCIJK.contiguous(memory_format=layout)
-        loss = self.task.loss(self.network(x_BCIJK), batch[self.task.target_key])
+        loss: Tensor = self.objective({**batch, "image": x_BCIJK})
         self.log("loss", loss)
         return loss
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.config.optimizer.build(self.network, self.encoder)
+        optimizer = self.config.optimizer.build(self, self.encoder)
         factor = partial(self.strategy.factor, schedule=self.config.schedule)
         scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
@@ -18,13 +18,20 @@ from medssl.models.weights import load_decoder, load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.tracking import Tracker
+from medssl.tasks._objective import Objective
 from medssl.tasks.base import Spec, Task
 from medssl.tasks.classification import Classification
 from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, latest
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
 from medssl.training.finetune_config import FinetuneConfig, Member
-from medssl.training.patches import Patch, PatchDataset, labelled_loader, prepare_volumes
+from medssl.training.patches import (
+    Patch,
+    PatchDataset,
+    labelled_loader,
+    prepare_volumes,
+    with_annotated,
+)
 from medssl.training.preemption import StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import Recorder, read_metrics
@@ -78,14 +85,24 @@ class Plan:
         cases, modality = self.cases[part], self.labelled.modality
         told = f"Preparing volumes ({part})"
         if self.task.kind == "segmentation":
-            return prepare_volumes(cases, self.specs, modality, told)
+            volumes = prepare_volumes(cases, self.specs, modality, told)
+            return with_annotated(volumes, cases, self.task)
         return prepare_whole(cases, self.specs, self.task, modality, told)
 
 
-def build_network(
-    config: FinetuneConfig, member: Member, task: Task
-) -> tuple[nn.Module, Encoder, Any]:
-    """Return a member's network before its first step, its encoder, and its MONAI definition.
+class Built(NamedTuple):
+    """A member before its first step."""
+
+    network: nn.Module
+    encoder: Encoder
+    """The one inside it."""
+    objective: Objective
+    definition: Spec | None
+    """How MONAI builds the network, where it has it."""
+
+
+def build_network(config: FinetuneConfig, member: Member, task: Task) -> Built:
+    """Return a member's network before its first step, and what is minimised.
 
     Encoder and decoder are drawn from separate seeds: whether the encoder is drawn or read, a
     decoder that was not pretrained begins with the same weights.
@@ -103,8 +120,12 @@ def build_network(
         if member == "pretrained" and config.encoder_from is not None and wanted:
             decoder = load_decoder(config.encoder_from, encoder)
         torch.manual_seed(config.seed + 1)
-        network, network_def = task.network(encoder, decoder)
-    return network, encoder, network_def
+        if decoder is None and task.needs_decoder:
+            decoder = encoder.decoder()
+        network, definition = task.network(encoder, decoder)
+        torch.manual_seed(config.seed + 2)
+        objective = task.objective(network, encoder, decoder)
+    return Built(network, encoder, objective, definition)
 
 
 def strategy_of(config: FinetuneConfig, member: Member) -> Strategy:
@@ -144,15 +165,16 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
     if (folder / WEIGHTS).is_file() and (folder / DESCRIPTION).is_file():  # before an interruption
         trained = read_description(folder).training
         return _summary_of(member, trained)
-    network, encoder, network_def = build_network(plan.config, member, plan.task)
+    built = build_network(plan.config, member, plan.task)
+    network, encoder = built.network, built.encoder
     loaded = count_loaded(encoder, network) if member == "pretrained" else {}
     strategy = strategy_of(plan.config, member)
-    best = _fit(plan, member, network, encoder, strategy, _Prefixed(tracker, member))
+    best = _fit(plan, member, built, strategy, _Prefixed(tracker, member))
     trained = {
         "start": member,
         "seed": plan.config.seed,
         "steps": plan.config.schedule.steps,
-        "strategy": plan.config.strategy.name if member == "pretrained" else "full",
+        "strategy": strategy.config.name,
         "train_cases": len(plan.cases["train"]),
         "monitor": plan.task.monitor,
         "best": best.best,
@@ -166,7 +188,7 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
     _draw(folder, best)
     best.restore_best(network)
     strategy.finished(network, encoder)
-    save_task_model(folder, network, _describe(plan, network_def, trained))
+    save_task_model(folder, network, _describe(plan, built.definition, trained))
     return _summary_of(member, trained)
 
 
@@ -183,14 +205,15 @@ def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:
 def _fit(
     plan: Plan,
     member: Member,
-    network: nn.Module,
-    encoder: Encoder,
+    built: Built,
     strategy: Strategy,
     tracker: Tracker,
 ) -> BestByValidation:
     config, folder = plan.config, plan.config.out / member
     resume = latest(folder / FOLDER)
-    module = SupervisedModule(network, plan.task, encoder, strategy, config)
+    module = SupervisedModule(
+        built.network, plan.task, built.encoder, strategy, built.objective, config
+    )
     best = BestByValidation(
         folder / FOLDER,
         plan.val,

@@ -127,3 +127,12 @@ def test_its_state_survives_safetensors(encoder, tmp_path):
     x_BCIJK = volume(encoder)
     assert torch.equal(again.eval().embed(x_BCIJK), encoder.embed(x_BCIJK))
     assert load_decoder(tmp_path, again) is not None
+
+
+def test_the_last_layer_makes_the_segmenters_logits_of_the_decoders_finest_map(encoder):
+    decoder = encoder.decoder().eval()
+    network, _ = encoder.segmenter(3, decoder)
+    x_BCIJK = volume(encoder)
+    with torch.no_grad():
+        finest = decoder(encoder.features(x_BCIJK))[-1]
+        assert torch.equal(encoder.last_layer(network)(finest), network.eval()(x_BCIJK))

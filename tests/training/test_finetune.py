@@ -61,8 +61,8 @@ def test_the_encoder_is_loaded_whole_and_counted():
 def test_twins_share_everything_but_the_encoders_first_weights(tmp_path, dataset, encoder):
     settings = config(dataset, tmp_path, encoder_from=encoder)
     plan, _ = make_plan(settings, read_labelled(dataset))
-    pretrained, loaded, definition = build_network(settings, "pretrained", plan.task)
-    scratch, _, same_definition = build_network(settings, "scratch", plan.task)
+    pretrained, loaded, _, definition = build_network(settings, "pretrained", plan.task)
+    scratch, _, _, same_definition = build_network(settings, "scratch", plan.task)
     assert definition == same_definition
     assert count_loaded(loaded, pretrained)["encoder_tensors_loaded"] > 0
     mine, theirs = pretrained.state_dict(), scratch.state_dict()
@@ -82,7 +82,7 @@ def test_twins_share_everything_but_the_encoders_first_weights(tmp_path, dataset
 def test_the_pretrained_twin_begins_with_the_encoders_weights(tmp_path, dataset, encoder):
     settings = config(dataset, tmp_path, encoder_from=encoder)
     plan, _ = make_plan(settings, read_labelled(dataset))
-    network, _, _ = build_network(settings, "pretrained", plan.task)
+    network, *_ = build_network(settings, "pretrained", plan.task)
     stored, _ = load_encoder(encoder)
     state = network.state_dict()
     for name, value in stored.state_dict().items():

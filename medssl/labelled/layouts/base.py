@@ -23,6 +23,8 @@ class Entry:
     """Whose it is, as the set says it: to group cases, never to be shown. "" where it does not."""
     part: str = ""
     """As it is written there; "" where none is declared."""
+    annotated: tuple[str, ...] | None = None
+    """Names of the classes that are annotated; None for all."""
     targets: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

@@ -54,4 +54,9 @@ def _entry(item: Any, folder: Path) -> Entry:
         image=folder / str(item["image"]),
         label=folder / str(item["label"]),
         patient=str(item.get("patient", "")),
+        annotated=_annotated(item.get("annotated")),
     )
+
+
+def _annotated(names: Any) -> tuple[str, ...] | None:
+    return None if names is None else tuple(map(str, names if isinstance(names, list) else [names]))

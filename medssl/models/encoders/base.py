@@ -76,6 +76,11 @@ class Encoder(Configurable, nn.Module):
         """Return a fresh decoder for this encoder's maps, such as its ``segmenter`` has."""
         raise NotImplementedError
 
+    def last_layer(self, network: nn.Module) -> nn.Module:
+        """Return the part of a ``segmenter`` that makes logits of its decoder's finest map."""
+        last: nn.Module = network.head  # type: ignore[assignment]
+        return last
+
     def segmenter(
         self, out_channels: int, decoder: Decoder | None = None
     ) -> tuple[nn.Module, dict[str, Any]]:

@@ -69,6 +69,9 @@ class SegResNetEncoder(Encoder):
         network, _ = self.segmenter(1)
         return SegResNetDecoder(_levels(network.up_layers), self.channels)
 
+    def last_layer(self, network: nn.Module) -> nn.Module:
+        return _levels(network.up_layers)[-1]["head"]
+
     def segmenter(
         self, out_channels: int, decoder: Decoder | None = None
     ) -> tuple[nn.Module, dict[str, Any]]:

@@ -132,6 +132,10 @@ class SwinUNETREncoder(Encoder):
     def decoder(self) -> Decoder:
         return SwinUNETRDecoder(self.dims, self.channels)
 
+    def last_layer(self, network: nn.Module) -> nn.Module:
+        last: nn.Module = network.out  # type: ignore[assignment]
+        return last
+
     def segmenter(
         self, out_channels: int, decoder: Decoder | None = None
     ) -> tuple[nn.Module, dict[str, Any]]:
