@@ -1,5 +1,7 @@
 """MLflow servers for tests, on this machine alone: real ones, and one that misbehaves on demand."""
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -25,6 +27,25 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@functools.cache
+def _blank_database():
+    """Return an empty MLflow database, made once: that takes seconds."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = Path(tempfile.mkdtemp(prefix="medssl-mlflow-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    store = SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", (folder / "files").as_uri())
+    store.engine.dispose()
+    return folder / "mlflow.db"
+
+
+def blank_store(folder):
+    """Leave an empty ``mlflow.db`` in ``folder`` and return its URI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_blank_database(), folder / "mlflow.db")
+    return f"sqlite:///{folder / 'mlflow.db'}"
 
 
 class Server:

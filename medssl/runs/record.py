@@ -8,6 +8,7 @@ from typing import Any
 
 from medssl.errors import InputError
 from medssl.runs.manifest import Manifest
+from medssl.runs.names import LONGEST_PARAM, accepted_names, accepted_value
 from medssl.runs.stage import flatten
 
 Curve = list[tuple[int, float]]
@@ -45,10 +46,12 @@ def read_folder(folder: Path) -> Record:
             hint="give the folder of a stage, or the id of an MLflow run",
         )
     summary = manifest.summary.items()
+    settings = flatten(manifest.config)
+    names = accepted_names(settings)  # as MLflow has them, to compare with a run read from there
     return Record(
         label=folder.name,
         stage=manifest.stage,
-        settings={key: str(value) for key, value in flatten(manifest.config).items()},
+        settings={names[key]: accepted_value(settings[key], LONGEST_PARAM) for key in settings},
         digests={f"input.{name}": digest for name, digest in manifest.inputs.items()}
         | {f"output.{name}": digest for name, digest in manifest.outputs.items()}
         | {"git_commit": manifest.versions.get("git_commit", "unknown")},

@@ -16,6 +16,7 @@ from medssl.runs.compare import Row
 from medssl.runs.mlflow.lineage import Step
 from medssl.runs.tracking import TrackingConfig
 from tests.finetuned import finetuned
+from tests.mlflow_servers import blank_store
 from tests.runs.test_record import write_curve, write_run
 from tests.runs.test_tracking import do_stage
 
@@ -31,6 +32,7 @@ def command():
 
 def test_a_model_is_registered_and_its_lineage_printed(command, tmp_path, monkeypatch):
     shutil.copytree(finetuned(), tmp_path / "run")
+    blank_store(tmp_path)
     monkeypatch.chdir(tmp_path)
     done = command("register", "run/pretrained", "--name", "balls", "--alias", "champion")
     assert done.exit_code == 0, done.output
@@ -60,6 +62,7 @@ def test_runs_are_compared_from_their_folders(command, tmp_path, monkeypatch):
 
 
 def test_a_folder_is_compared_with_the_record_of_it_in_mlflow(command, tmp_path, monkeypatch):
+    blank_store(tmp_path)
     do_stage("pretrain", tmp_path / "run", TrackingConfig())
     monkeypatch.chdir(tmp_path)
     run_id = next(tmp_path.glob("run/tracking/*/remote.json")).read_text().split('"')[-2]
@@ -67,6 +70,8 @@ def test_a_folder_is_compared_with_the_record_of_it_in_mlflow(command, tmp_path,
     assert done.exit_code == 0, done.output
     (dice,) = [line.split() for line in done.output.splitlines() if line.startswith("dice")]
     assert dice == ["dice", "0.5", "0.5"]
+    assert "Set otherwise\nnothing\n" in done.output
+    assert "Made of\nnothing" in done.output
 
 
 @pytest.mark.parametrize(

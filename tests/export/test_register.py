@@ -15,6 +15,7 @@ from medssl.runs.tracking import open_tracker, send_spools
 from medssl.training.task_package import package_of
 from tests import canaries
 from tests.finetuned import finetuned
+from tests.mlflow_servers import blank_store
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def work(tmp_path_factory):
     """A finished finetuning that was not tracked, with a database beside it."""
     folder = tmp_path_factory.mktemp("work")
     shutil.copytree(finetuned(), folder / "run")
+    blank_store(folder)
     return folder
 
 
@@ -105,7 +107,7 @@ def test_a_model_of_nobody_knows_what_says_so(work, tmp_path):
 def test_the_store_that_the_run_was_recorded_in_is_the_one(work, tmp_path):
     shutil.copytree(work / "run", tmp_path / "run")
     manifest = read_json(tmp_path / "run" / "manifest.json")
-    elsewhere = f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
+    elsewhere = blank_store(tmp_path / "elsewhere")
     manifest["config"]["tracking"] = {"enabled": True, "uri": elsewhere, "experiment": "x"}
     write_json(tmp_path / "run" / "manifest.json", manifest)
     done = register(tmp_path / "run" / "scratch", name="balls")
@@ -117,7 +119,7 @@ def test_nothing_in_the_registry_shows_the_folder_that_a_person_named(tmp_path):
     """Of the canaries: names of a folder, which may be a patient's."""
     folder = tmp_path / canaries.FOLDER / "Quillfeather^Ida" / "run"
     shutil.copytree(finetuned(), folder)
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}")
+    tracking = TrackingConfig(uri=blank_store(tmp_path / "store"))
     done = register(folder / "pretrained", name="balls", alias="champion", tracking=tracking)
     client = connect(tracking.uri)
     run = client.get_run(done.run_id)
@@ -136,7 +138,7 @@ def test_nothing_in_the_registry_shows_the_folder_that_a_person_named(tmp_path):
 
 
 def test_a_model_that_a_run_under_the_stage_logged_is_not_logged_twice(work, tmp_path):
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="x")
+    tracking = TrackingConfig(uri=blank_store(tmp_path), experiment="x")
     shutil.copytree(work / "run", tmp_path / "run")
     model = tmp_path / "run" / "scratch"
     stage = open_tracker("finetune", tmp_path / "run", "key", tracking, {})
@@ -160,7 +162,7 @@ def test_a_model_is_spooled_and_made_once_however_often_it_is_sent(work, tmp_pat
     tracker.close()
     events = tracker.place.spool / "events.jsonl"
     kept = events.read_bytes()
-    live = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    live = blank_store(tmp_path)
     assert send_spools(tmp_path / "run", live) == (1, 0)
     events.write_bytes(kept)  # as if it had been killed before it knew that all was sent
     assert send_spools(tmp_path / "run", live) == (1, 0)

@@ -4,11 +4,12 @@ import pytest
 
 from medssl.runs import tracker as tracker_module
 from medssl.runs.tracking import TrackingConfig
+from tests.mlflow_servers import blank_store
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    return blank_store(tmp_path_factory.mktemp("mlflow"))
 
 
 @pytest.fixture

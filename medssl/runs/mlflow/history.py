@@ -71,10 +71,13 @@ def _record(client: Any, run: Any) -> Record:
         stage=tags.get("medssl.stage", "unknown"),
         settings={key: value for key, value in params.items() if key not in digests},
         digests=digests | {"git_commit": tags.get("environment.git_commit", "unknown")},
-        numbers={
-            name.removeprefix(_SUMMARY): finite(value)
-            for name, value in metrics.items()
-            if not name.startswith("system/")
-        },
+        numbers=_final(metrics),
         curves={name: sorted(points) for name, points in curves.items()},
     )
+
+
+def _final(metrics: dict[str, float]) -> dict[str, float]:
+    """Return what the stage said at its end; of a run that has not ended, the latest numbers."""
+    said = {k.removeprefix(_SUMMARY): v for k, v in metrics.items() if k.startswith(_SUMMARY)}
+    latest = {name: v for name, v in metrics.items() if not name.startswith("system/")}
+    return {name: finite(value) for name, value in (said or latest).items()}

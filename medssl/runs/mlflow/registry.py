@@ -76,9 +76,15 @@ def register_model(
             this is called again.
     """
     check_names(name, alias)
+    manifest = Manifest.read(stage_folder)
+    if manifest is None:
+        raise InputError(
+            f"{stage_folder}: there is no manifest, so nothing says what the model comes from",
+            hint="give a folder as `medssl finetune` or `medssl export` left it",
+        )
     with store_errors_explained(to):
         client = connect(to.uri)
-        run_id = _run_of(client, stage_folder, to)
+        run_id = _run_of(client, stage_folder, manifest, to)
         run_id = made_by(client, run_id, package.digest) or run_id
         model_id = log_model(client, run_id, name, folder, package)
         version = _version_of(client, name, run_id, model_id, package)
@@ -116,14 +122,8 @@ def _lineage_tags(steps: list[Step]) -> dict[str, str]:
     }
 
 
-def _run_of(client: Any, stage_folder: Path, to: Destination) -> str:
+def _run_of(client: Any, stage_folder: Path, manifest: Manifest, to: Destination) -> str:
     """Return the MLflow run of a finished stage; made now where the store has none."""
-    manifest = Manifest.read(stage_folder)
-    if manifest is None:
-        raise InputError(
-            f"{stage_folder}: there is no manifest, so nothing says what the model comes from",
-            hint="give a folder as `medssl finetune` or `medssl export` left it",
-        )
     if manifest.mlflow_run_id and _exists(client, manifest.mlflow_run_id):
         return manifest.mlflow_run_id
     for described in sorted((stage_folder / "tracking").glob("*/run.json")):
