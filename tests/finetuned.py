@@ -4,6 +4,7 @@ The class follows the intensity, so a few steps are enough to learn something.
 """
 
 import atexit
+import csv
 import functools
 import json
 import shutil
@@ -57,6 +58,34 @@ def write_dataset(folder, cases=8, **changes):
     path = folder / "dataset.json"
     path.write_text(json.dumps(described | changes))
     return path
+
+
+def write_table(folder, cases=16):
+    """Write bright and dark balls with a finding, a grade and a size; returns the table."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number in range(cases):
+        image, label = phantom(number)
+        bright = number % 2
+        image = (image + 1500 * bright * (label > 0)).astype(np.int16)
+        write_nifti(image, affine(), folder / f"ball_{number}.nii.gz")
+        size = int((label > 0).sum())
+        rows.append(
+            {
+                "image": f"ball_{number}.nii.gz",
+                "patient": f"p{number}",
+                "finding": "yes" if bright else "no",
+                "kernel": bright,
+                "odd": "" if number == 3 else 1 - bright,
+                "size": size,
+                "site": "ab"[number % 2],
+            }
+        )
+    with (folder / "balls.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "balls.csv"
 
 
 def write_encoder(folder, seed=7, **config):

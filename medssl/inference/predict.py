@@ -1,9 +1,9 @@
-"""The predict stage: a task model and scans in, masks on the scans' own grids out."""
+"""The predict stage: a task model and scans in, masks on the scans' own grids or answers out."""
 
 import csv
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from pydantic import Field
 from medssl.config.base import Config
 from medssl.errors import RejectedFileError
 from medssl.inference.overlay import Panel, most_labelled_slice, save_grid
-from medssl.inference.predictor import Predictor, choose_device
+from medssl.inference.predictor import Predictor, choose_device, painted
 from medssl.inference.sources import Source, digest_sources, find_sources, read_source
 from medssl.io.nifti import write_nifti
 from medssl.io.volume import Volume
@@ -58,14 +58,16 @@ class Row:
     shape: str = ""
     spacing_mm: str = ""
     volume_ml: str = ""
+    answers: str = ""
+    """Of tasks about whole volumes: probability of every class, or every number."""
     seconds: float = 0.0
 
 
 def predict(config: PredictConfig, *, overwrite: bool = False) -> StageResult:
     """Predict every input; one that cannot be read becomes a row with the reason.
 
-    Leaves ``<name>_seg.nii.gz`` (uint8, shape and affine of the input; DICOM in the order
-    column, row, slice) and ``overlays/<name>.png`` for each volume, and ``predictions.csv``.
+    Leaves ``predictions.csv``, and of a segmentation ``<name>_seg.nii.gz`` (uint8, shape and affine
+    of the input; DICOM in the order column, row, slice) and ``overlays/<name>.png`` per volume.
 
     Raises:
         InputError: The model cannot be used.
@@ -124,9 +126,14 @@ def _check_modality(config: PredictConfig, predictor: Predictor, volume: Volume)
 
 def _predict_volume(
     out: Path, predictor: Predictor, source: Source, name: str, volume: Volume
-) -> tuple[Row, Panel]:
+) -> tuple[Row, Panel | None]:
     started = time.monotonic()
-    mask_IJK = predictor.predict(volume)
+    seen = _row(source, volume)
+    if predictor.task.kind != "segmentation":
+        told = "; ".join(f"{name} {value:.4g}" for name, value in predictor.answers(volume).items())
+        return replace(seen, answers=told, seconds=round(time.monotonic() - started, 2)), None
+    masks_CIJK = predictor.masks(volume)
+    mask_IJK = painted(masks_CIJK)
     write_nifti(mask_IJK, volume.affine_ras, out / f"{name}_seg.nii.gz")
     panel = Panel(
         title=f"input {source.number}",
@@ -136,25 +143,30 @@ def _predict_volume(
         slice_k=most_labelled_slice(mask_IJK, volume.affine_ras),
     )
     overlay = f"overlays/{name}.png"
-    save_grid(out / overlay, [[panel]], predictor.description.labels)
-    row = Row(
-        input=source.number,
-        outcome="predicted",
+    save_grid(out / overlay, [[panel]], predictor.labels)
+    row = replace(
+        seen,
         mask=f"{name}_seg.nii.gz",
         overlay=overlay,
-        shape=" x ".join(map(str, volume.shape)),
-        spacing_mm=" x ".join(f"{step:.3g}" for step in volume.spacing_mm),
-        volume_ml=_volumes_ml(mask_IJK, volume, predictor.description.labels),
+        volume_ml=_volumes_ml(masks_CIJK, volume, predictor.task.answers),
         seconds=round(time.monotonic() - started, 2),
     )
     return row, panel
 
 
-def _volumes_ml(mask_IJK: NDArray[np.uint8], volume: Volume, labels: Sequence[str]) -> str:
+def _row(source: Source, volume: Volume) -> Row:
+    return Row(
+        input=source.number,
+        outcome="predicted",
+        shape=" x ".join(map(str, volume.shape)),
+        spacing_mm=" x ".join(f"{step:.3g}" for step in volume.spacing_mm),
+    )
+
+
+def _volumes_ml(masks_CIJK: NDArray[np.bool_], volume: Volume, names: Sequence[str]) -> str:
     voxel_ml = abs(float(np.linalg.det(volume.affine_ras[:3, :3]))) / 1000
-    counts = np.bincount(mask_IJK.ravel(), minlength=len(labels))
-    pairs = zip(labels[1:], counts[1:], strict=True)
-    return "; ".join(f"{label} {count * voxel_ml:.3f}" for label, count in pairs)
+    pairs = zip(names, masks_CIJK, strict=True)
+    return "; ".join(f"{name} {np.count_nonzero(mask) * voxel_ml:.3f}" for name, mask in pairs)
 
 
 def _refused(source: Source, error: RejectedFileError) -> Row:
@@ -174,7 +186,7 @@ def _finish(
     look_at = {"masks and predictions.csv": "."}
     if panels:
         halves = [panels[start : start + 4] for start in range(0, len(panels), 4)]
-        save_grid(config.out / "overlays.png", halves, predictor.description.labels)
+        save_grid(config.out / "overlays.png", halves, predictor.labels)
         look_at["overlays"] = "overlays.png"
     refused = [row for row in rows if row.outcome == "refused"]
     summary: dict[str, Any] = {

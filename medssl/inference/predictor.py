@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from torch import Tensor
 
 from medssl.data.preprocessing import as_metatensor, build, compose, in_memory
 from medssl.errors import RejectedFileError
 from medssl.io.volume import Volume
+from medssl.tasks.classification import Classification
 from medssl.tasks.regression import Regression
 from medssl.tasks.segmentation import Segmentation
 from medssl.training.task_model import TaskModel, load_task_model
@@ -63,6 +65,11 @@ class Predictor:
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Predictor":
         """Return a predictor for the task model in ``folder``; see ``load_task_model``."""
         return cls(load_task_model(folder), device)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Name of every number in a mask, the background first."""
+        return ("background", *self.task.answers)
 
     def logits(self, volume: Volume) -> dict[str, Any]:
         """Return the prepared ``image`` and the network's ``pred`` on it, both ``(C, I, J, K)``.
@@ -117,11 +124,7 @@ class Predictor:
         Raises:
             RejectedFileError: As ``probabilities``.
         """
-        decided_CIJK = self.decided(volume, self.probabilities(volume))
-        mask_IJK: NDArray[np.uint8] = decided_CIJK[0].astype(np.uint8)
-        for number, region_IJK in enumerate(decided_CIJK[1:], start=2):
-            mask_IJK[region_IJK > 0] = number
-        return mask_IJK
+        return painted(self.masks(volume))
 
     def masks(self, volume: Volume) -> NDArray[np.bool_]:
         """Return what is predicted of every answer of the task, ``(answers, I, J, K)``.
@@ -149,6 +152,18 @@ class Predictor:
         pred = self.logits(volume)["pred"].double()
         values = self.task.in_units(pred) if isinstance(self.task, Regression) else pred
         return np.asarray(values.numpy(), np.float64)
+
+    def answers(self, volume: Volume) -> dict[str, float]:
+        """Return what is predicted of the whole volume, by name: probabilities, or numbers.
+
+        Raises:
+            RejectedFileError: As ``probabilities``.
+        """
+        outputs = self.outputs(volume)
+        if isinstance(self.task, Classification):
+            squash = softmax if self.task.config.one_of_several else expit
+            outputs = squash(outputs)
+        return dict(zip(self.task.answers, outputs.tolist(), strict=True))
 
 
 class Ensemble(Predictor):
@@ -183,6 +198,14 @@ class Ensemble(Predictor):
         """Return the mean of the members' outputs."""
         outputs = [member.outputs(volume) for member in self.members]
         return np.asarray(np.mean(outputs, axis=0), np.float64)
+
+
+def painted(masks_CIJK: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return masks as numbers from 1 on; where they overlap the last one counts."""
+    numbers_IJK = np.zeros(masks_CIJK.shape[1:], np.uint8)
+    for number, mask_IJK in enumerate(masks_CIJK, start=1):
+        numbers_IJK[mask_IJK] = number
+    return numbers_IJK
 
 
 def choose_device(wanted: str) -> torch.device:

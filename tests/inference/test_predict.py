@@ -8,9 +8,12 @@ import pytest
 from medssl.config.load import validate
 from medssl.errors import ConfigError, InputError
 from medssl.inference.predict import PredictConfig, predict
+from medssl.inference.predictor import Predictor, painted
 from medssl.io.dicom.read import read_dicom_folder
-from medssl.io.nifti import write_nifti
-from tests.finetuned import affine, finetuned, phantom
+from medssl.io.nifti import read_nifti, write_nifti
+from medssl.training.finetune import finetune
+from tests.finetuned import affine, finetuned, phantom, write_table
+from tests.finetuned import config as finetune_config
 
 
 def config(out, *inputs, **changes):
@@ -115,3 +118,28 @@ def test_a_folder_without_a_model_and_no_inputs_are_explained(tmp_path):
         predict(PredictConfig(model=tmp_path, inputs=(tmp_path,), out=tmp_path / "out"))
     with pytest.raises(ConfigError, match="inputs"):
         validate(PredictConfig, {"model": "m", "inputs": [], "out": "o"}, where="test")
+
+
+def test_a_model_about_whole_volumes_answers_in_the_table(tmp_path):
+    table = write_table(tmp_path / "balls")
+    task = {"name": "classification", "columns": ["finding"]}
+    encoder = {"name": "segresnet", "width": 4, "blocks": [1, 1, 1]}
+    finetune(finetune_config(table, tmp_path / "run", task=task, encoder=encoder))
+    scan = tmp_path / "balls" / "ball_1.nii.gz"
+    model = {"model": tmp_path / "run/scratch", "inputs": (scan,), "out": tmp_path / "out"}
+    predict(PredictConfig(**model, tracking={"enabled": False}))
+    (row,) = rows(tmp_path / "out")
+    told = dict(answer.split() for answer in row["answers"].split("; "))
+    logits = Predictor.load(tmp_path / "run/scratch").outputs(read_nifti(scan, "MR"))
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert set(told) == {"no", "yes"}
+    assert float(told["yes"]) == pytest.approx(shares[1], rel=1e-3)
+    assert row["mask"] == row["overlay"] == ""
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_regions_overlap_in_volumes_and_are_painted_in_their_order():
+    masks = np.zeros((2, 2, 2, 2), bool)
+    masks[0], masks[1, 0] = True, True
+    assert painted(masks)[0].tolist() == [[2, 2], [2, 2]]
+    assert painted(masks)[1].tolist() == [[1, 1], [1, 1]]

@@ -1,6 +1,5 @@
 """Fine-tuning of every kind of task and by every strategy, whole and interrupted."""
 
-import csv
 import json
 
 import numpy as np
@@ -11,44 +10,15 @@ from safetensors.torch import load_file
 from medssl.data.preprocessing import as_metatensor
 from medssl.errors import ConfigError, InputError
 from medssl.inference.predictor import Predictor
-from medssl.io.nifti import write_nifti
 from medssl.labelled.cases import read_image
 from medssl.labelled.read import read_labelled
 from medssl.runs.folder import read_json
 from medssl.training.finetune import finetune
 from medssl.training.supervised import SupervisedModule
-from tests.finetuned import affine, config, finetuned, phantom, write_dataset
+from tests.finetuned import config, finetuned, write_dataset, write_table
 
 SEVERAL = {"name": "classification", "columns": ["kernel", "odd"], "pooling": "attention"}
 STRATEGIES = ("full", "frozen_encoder", "linear_probe", "sawtooth")
-
-
-def write_table(folder, cases=16):
-    """Write bright and dark balls with a finding, a grade and a size; returns the table."""
-    folder.mkdir(parents=True)
-    rows = []
-    for number in range(cases):
-        image, label = phantom(number)
-        bright = number % 2
-        image = (image + 1500 * bright * (label > 0)).astype(np.int16)
-        write_nifti(image, affine(), folder / f"ball_{number}.nii.gz")
-        size = int((label > 0).sum())
-        rows.append(
-            {
-                "image": f"ball_{number}.nii.gz",
-                "patient": f"p{number}",
-                "finding": "yes" if bright else "no",
-                "kernel": bright,
-                "odd": "" if number == 3 else 1 - bright,
-                "size": size,
-                "site": "ab"[number % 2],
-            }
-        )
-    with (folder / "balls.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "balls.csv"
 
 
 @pytest.fixture(scope="module")
