@@ -30,7 +30,8 @@ class PyfuncModel:
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """Return a mask on the input's own grid, or a list of them for several inputs.
 
-        Of tasks about whole volumes: the logits of the classes, or the numbers in their units.
+        Of tasks about whole volumes: the probabilities of the classes, or the numbers in their
+        units, in the order of the model's labels.
 
         Args:
             model_input: A path of a NIfTI file or of a folder of DICOM files; a (I, J, K) array;
@@ -54,8 +55,9 @@ class PyfuncModel:
         return self._answer(self._volume(model_input, (params or {}).get(AFFINE)))
 
     def _answer(self, volume: Volume) -> Any:
-        whole = self._predictor.task.kind != "segmentation"
-        return self._predictor.outputs(volume) if whole else self._predictor.predict(volume)
+        if self._predictor.task.kind == "segmentation":
+            return self._predictor.predict(volume)
+        return np.asarray([*self._predictor.answers(volume).values()], np.float64)
 
     def _predict_path(self, path: Path) -> Any:
         modality = self._predictor.description.modality

@@ -172,8 +172,7 @@ class SpoolingTracker(Tracker):
         self._closing.set()
         start = time.monotonic()
         while self._thread.is_alive():
-            failing = self._sender.where in _troubled
-            if time.monotonic() - start > (_CLOSE_WAIT_FAILING_S if failing else _CLOSE_WAIT_S):
+            if time.monotonic() - start > patience_s(self._sender.where, _CLOSE_WAIT_S):
                 break
             self._thread.join(timeout=0.1)
         self._sender.abandoned = self._thread.is_alive()
@@ -200,7 +199,7 @@ class SpoolingTracker(Tracker):
             try:
                 self._sender.send_all()
             except Exception as error:  # noqa: BLE001 - whatever the server does, the work goes on
-                _troubled.add(self._sender.where)
+                note_answer(self._sender.where, fine=False)
                 self._warn(error)
                 if last:
                     return
@@ -208,7 +207,7 @@ class SpoolingTracker(Tracker):
                 backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
                 self._wake.set()
             else:
-                _troubled.discard(self._sender.where)
+                note_answer(self._sender.where, fine=True)
                 backoff_s = _FIRST_BACKOFF_S
                 if last:
                     return
@@ -227,6 +226,16 @@ class SpoolingTracker(Tracker):
 _warned: set[str] = set()
 _troubled: set[str] = set()
 """Stores whose last answer was a failure: no run of this process waits for them any more."""
+
+
+def note_answer(where: str, *, fine: bool) -> None:
+    """Remember whether a store took what it was sent."""
+    (_troubled.discard if fine else _troubled.add)(where)
+
+
+def patience_s(where: str, usual_s: float) -> float:
+    """Return how long to wait for a store: not long, where it just failed."""
+    return _CLOSE_WAIT_FAILING_S if where in _troubled else usual_s
 
 
 def _warn_once(about: str, message: str, *values: Any) -> None:

@@ -13,7 +13,7 @@ from medssl.runs.environment import rank
 from medssl.runs.mlflow.connection import store_problem
 from medssl.runs.mlflow.sender import MlflowSender, child_sender, describe_spool
 from medssl.runs.spool import Spool
-from medssl.runs.tracker import RunPlace, SpoolingTracker, Tracker
+from medssl.runs.tracker import RunPlace, SpoolingTracker, Tracker, note_answer, patience_s
 
 __all__ = [
     "Destination",
@@ -31,7 +31,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_LEFTOVERS_WAIT_S = 60.0
+_LEFTOVERS_WAIT_S = 15.0
 _PARENT: ContextVar[RunPlace | None] = ContextVar("parent", default=None)
 _OPENED: ContextVar[list[Path] | None] = ContextVar("opened", default=None)
 """Spools of the stages of the pipeline under way, to send at its end what could not be sent."""
@@ -126,10 +126,13 @@ def _described(spool: Path) -> list[Path]:
 
 
 def _send_in_background(described: list[Path], to: Destination | str | None) -> None:
-    if any(Spool(path.parent).pending() for path in described):
-        sending = threading.Thread(target=_send_pending, args=(described, to), daemon=True)
+    waiting = [path for path in described if Spool(path.parent).pending()]
+    if waiting:
+        spool = Spool(waiting[0].parent)
+        where = MlflowSender(spool, _target(spool, to)).where
+        sending = threading.Thread(target=_send_pending, args=(waiting, to), daemon=True)
         sending.start()
-        sending.join(timeout=_LEFTOVERS_WAIT_S)
+        sending.join(timeout=patience_s(where, _LEFTOVERS_WAIT_S))
 
 
 def _send_pending(described: list[Path], to: Destination | str | None) -> tuple[int, int]:
@@ -143,8 +146,10 @@ def _send_pending(described: list[Path], to: Destination | str | None) -> tuple[
             sender.send_all()
         except Exception as error:  # noqa: BLE001 - whatever MLflow does, the next run is tried
             _log.warning("%s did not take a run (%s)", sender.where, type(error).__name__)
+            note_answer(sender.where, fine=False)
             unsent += 1
         else:
+            note_answer(sender.where, fine=True)
             spool.close()
             sent += 1
     return sent, unsent

@@ -42,7 +42,8 @@ def test_a_model_gets_a_version_an_alias_and_the_digest_of_its_weights(work, reg
     about = read_json(work / "run" / "pretrained" / "model.json")
     assert str(version.version) == registered.version
     assert version.tags["medssl.digest"] == about["weights_digest"] == registered.digest
-    assert version.tags["medssl.lineage.model"].startswith(about["weights_digest"])
+    assert version.tags["medssl.lineage.0.model"] == f"{registered.digest} {registered.run_id}"
+    assert version.tags["medssl.lineage.1.dataset"] == about["training"]["dataset_digest"]
     assert version.tags["medssl.encoder"] == "segresnet"
     assert version.run_id == registered.run_id
 

@@ -8,8 +8,9 @@ from medssl.errors import InputError, RejectedFileError
 from medssl.inference.predictor import Predictor
 from medssl.inference.pyfunc import _load_pyfunc
 from medssl.io.nifti import read_nifti
+from medssl.training.finetune import finetune
 from medssl.training.task_package import AFFINE, package_of
-from tests.finetuned import finetuned
+from tests.finetuned import config, finetuned, write_table
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,16 @@ def test_the_package_says_what_the_model_is_and_shows_no_patient(folder):
     assert any(line.startswith("medssl==") for line in package.requirements)
     assert package.tags["medssl.labels"] == "background, shell, kernel"
     assert len(package.tags["medssl.dataset_digest"]) == 64
+
+
+def test_a_model_about_whole_volumes_gives_what_predict_says_of_them(tmp_path):
+    table = write_table(tmp_path / "balls")
+    task = {"name": "classification", "columns": ["finding"]}
+    encoder = {"name": "segresnet", "width": 4, "blocks": [1, 1, 1]}
+    finetune(config(table, tmp_path / "run", task=task, encoder=encoder))
+    folder, scan = tmp_path / "run" / "scratch", tmp_path / "balls" / "ball_1.nii.gz"
+    shares = _load_pyfunc(str(folder)).predict(str(scan))
+    told = Predictor.load(folder).answers(read_nifti(scan, "MR"))
+    assert shares.tolist() == list(told.values())
+    assert shares.sum() == pytest.approx(1)
+    assert package_of(folder).output == ("float64", [-1])

@@ -7,7 +7,13 @@ import pytest
 
 from medssl.runs import tracker as tracker_module
 from medssl.runs import tracking
-from medssl.runs.tracking import TrackingConfig, open_tracker, parent_run, send_spools
+from medssl.runs.tracking import (
+    TrackingConfig,
+    open_tracker,
+    parent_run,
+    send_leftovers,
+    send_spools,
+)
 from tests.mlflow_servers import moody
 
 
@@ -184,3 +190,12 @@ def test_a_database_that_can_be_read_but_not_written_loses_nothing(server, tmp_p
     server.fails = 0
     tracker.close()
     assert losses(server) == [(step, step) for step in range(1, 11)]
+
+
+def test_a_stage_that_is_done_does_not_wait_for_a_server_that_failed_before(server, tmp_path):
+    server.fails = 500
+    begin(server, tmp_path / "a").close()
+    server.sleeps_s = 8  # and now it does not even say no
+    config, start = TrackingConfig(uri=server.uri), time.monotonic()
+    send_leftovers(tmp_path / "a", config)
+    assert time.monotonic() - start < tracker_module._CLOSE_WAIT_FAILING_S + 1

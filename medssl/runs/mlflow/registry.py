@@ -115,9 +115,9 @@ def _version_of(client: Any, name: str, run_id: str, model_id: str, package: Mod
 
 
 def _lineage_tags(steps: list[Step]) -> dict[str, str]:
-    """Return ``lineage.<what>`` -> digest, and the run that made it, where it is known."""
+    """Return ``lineage.<depth>.<what>`` -> digest, and the run that made it, where it is known."""
     return {
-        f"medssl.lineage.{step.what}": f"{step.digest} {step.run_id or ''}".strip()
+        f"medssl.lineage.{step.depth}.{step.what}": f"{step.digest} {step.run_id or ''}".strip()
         for step in steps
     }
 
