@@ -91,8 +91,9 @@ def test_what_names_no_model_is_explained(live, uri):
 
 def test_a_model_that_is_not_registered_is_explained(live):
     to = Destination(live.uri, "x", None)
-    with pytest.raises(StoreError, match="has no such run or model"):
-        lineage(to, "models:/nobody/1")
+    for uri in ("models:/nobody/1", "models:/nobody@champion"):
+        with pytest.raises(StoreError, match="has no such run, model or alias"):
+            lineage(to, uri)
     with pytest.raises(InputError, match="no version of 'nobody' is registered"):
         lineage(to, "models:/nobody")
 

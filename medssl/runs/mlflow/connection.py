@@ -108,7 +108,8 @@ def _words(error: Exception) -> tuple[str, str]:
         return "does not allow this user to do that", "ask who runs the server for the permission"
     code = getattr(error, "error_code", None)
     if code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-        said = "has no such run or model" if code.startswith("RESOURCE") else "refused a value"
+        missing = code.startswith("RESOURCE") or "not found" in str(error)
+        said = "has no such run, model or alias" if missing else "refused a value"
         return f"{said} ({code})", "check the name and MLFLOW_TRACKING_URI"
     return (
         f"cannot be reached, or failed ({code or type(error).__name__})",
