@@ -6,6 +6,7 @@ from medssl.errors import InputError
 from medssl.runs.destination import TrackingConfig, destination
 from medssl.runs.manifest import FILE, Manifest
 from medssl.runs.mlflow.registry import Registered, register_model
+from medssl.runs.tracking import recorded_at
 from medssl.training.task_model import DESCRIPTION
 from medssl.training.task_package import package_of
 
@@ -31,13 +32,14 @@ def register(
     """
     folder = _model_folder(run)
     stage_folder = _stage_folder(folder)
-    to = destination(tracking or _recorded(stage_folder), stage_folder)
+    recorded = None if tracking else recorded_at(stage_folder)
+    to = recorded or destination(tracking or _configured(stage_folder), stage_folder)
     return register_model(
         folder, package_of(folder), stage_folder=stage_folder, to=to, name=name, alias=alias
     )
 
 
-def _recorded(stage_folder: Path) -> TrackingConfig:
+def _configured(stage_folder: Path) -> TrackingConfig:
     """Return where the stage was to be recorded."""
     manifest = Manifest.read(stage_folder)
     section = manifest.config.get("tracking") if manifest else None

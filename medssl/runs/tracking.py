@@ -24,6 +24,7 @@ __all__ = [
     "nested_in",
     "open_tracker",
     "parent_run",
+    "recorded_at",
     "send_leftovers",
     "send_spools",
     "store_problem",
@@ -104,6 +105,19 @@ def parent_run(name: str, folder: Path, key: str, config: TrackingConfig) -> Ite
         _OPENED.reset(token)
         if not spool.pending():  # the server is there
             _send_in_background([path for stage in opened for path in _described(stage)], to)
+
+
+def recorded_at(folder: Path) -> Destination | None:
+    """Return where the stage in ``folder`` was recorded; None where it was not, or is gone.
+
+    A stage of a pipeline is recorded where the pipeline is. MLFLOW_TRACKING_URI counts more.
+    """
+    for described in sorted((Path(folder) / _SPOOLS).glob("*/run.json")):
+        to = _target(Spool(described.parent), None)
+        database = to.uri.removeprefix("sqlite:///")
+        if database == to.uri or Path(database).is_file():
+            return to
+    return None
 
 
 def send_spools(folder: Path, uri: str | None = None) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from medssl.runs.destination import TrackingConfig, destination
 from medssl.runs.folder import read_json, write_json
 from medssl.runs.mlflow.connection import connect
 from medssl.runs.mlflow.lineage import lineage
-from medssl.runs.tracking import open_tracker, send_spools
+from medssl.runs.tracking import open_tracker, parent_run, send_spools
 from medssl.training.task_package import package_of
 from tests import canaries
 from tests.finetuned import finetuned
@@ -172,3 +172,18 @@ def test_a_model_is_spooled_and_made_once_however_often_it_is_sent(work, tmp_pat
     made = connect(live).get_logged_model(output.model_id)
     assert (made.name, made.status.value) == ("scratch", "READY")
     assert run.data.metrics["dice"] == 0.5
+
+
+def test_a_stage_of_a_pipeline_is_registered_where_the_pipeline_was_recorded(work, tmp_path):
+    folder = tmp_path / "export" / "bundle"
+    shutil.copytree(work / "run", folder)
+    store = blank_store(tmp_path)
+    with parent_run("p", tmp_path, "key", TrackingConfig()):
+        stage = open_tracker("finetune", folder, "key", TrackingConfig(), {})
+        stage.close()
+    manifest = read_json(folder / "manifest.json") | {"mlflow_run_id": stage.run_id}
+    write_json(folder / "manifest.json", manifest)
+    done = register(folder / "scratch", name="balls", alias="champion")
+    assert done.run_id == stage.run_id
+    assert connect(store).get_model_version_by_alias("balls", "champion").run_id == stage.run_id
+    assert not (tmp_path / "export" / "mlflow.db").exists()
