@@ -17,6 +17,7 @@ from medssl.runs.environment import describe, rank
 from medssl.runs.folder import sweep_partial
 from medssl.runs.manifest import Manifest, Summary, now
 from medssl.runs.private import read_config, without_private, write_config
+from medssl.runs.provenance import record_provenance
 from medssl.runs.tracking import Tracker, TrackingConfig, open_tracker, send_leftovers
 
 _LOCK = ".lock"
@@ -177,6 +178,7 @@ def _track_start(tracker: Tracker, folder: Path, manifest: Manifest) -> None:
     tracker.set_tags({f"environment.{name}": text for name, text in manifest.versions.items()})
     if manifest.seed is not None:
         tracker.set_tags({"seed": manifest.seed})
+    record_provenance(tracker, manifest)
     tracker.log_file(folder / "config.yaml")
 
 

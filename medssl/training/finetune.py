@@ -19,6 +19,7 @@ from medssl.runs.folder import write_json
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.task_model import WEIGHTS
+from medssl.training.task_package import package_of
 from medssl.training.tasks import build_task
 from medssl.training.twins import Plan, build_network, strategy_of, train_member
 
@@ -62,6 +63,8 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
         plan, summary = make_plan(config, labelled)
         for member in config.members:
             summary |= train_member(plan, member, run.tracker)
+            folder = config.out / member
+            run.tracker.log_model(member, folder, package_of(folder))
         return _finish(run, config, summary)
 
 

@@ -2,6 +2,9 @@
 
     python -m pipelines.benchmarks.learning_curves --data ../shared/data --work runs/learning_curves
     python -m pipelines.benchmarks.learning_curves --store STORE --work W configs/pretrain/voco.yaml
+    python -m pipelines.benchmarks.learning_curves --data D --work W --settings EVERY
+
+EVERY is every_config.yaml beside this script: each file as it is, for 20 steps, in small batches.
 
 Every configuration pretrains for a few hundred steps on one store, changed as the settings beside
 this script say: small networks, small crops, so that two cores can. ``--data`` makes the store of
@@ -68,8 +71,10 @@ class CurvesConfig(Config):
 
     steps: Positive
     """For each configuration that does not say otherwise."""
-    crop_voxels: Positive
-    """Along each side of every crop; local ones have half of it."""
+    crop_voxels: Positive | None
+    """Along each side of every crop; local ones have half of it. Null: as each file says."""
+    smallest_encoders: bool = True
+    """The smallest encoder of the kind that a file names, not the one that it describes."""
     shared: Tree
     """Settings of `medssl pretrain` for all of them."""
     own: dict[str, Tree] = Field(default_factory=dict)
@@ -148,7 +153,8 @@ def tree_of(path: Path, study: CurvesConfig, store: Path, out: Path) -> Tree:
     tree = read_tree(path, PretrainConfig)
     validate(PretrainConfig, tree, where=str(path))  # tells of mistakes in the file as it is
     own = study.own.get(path.stem, {})
-    resize_crops(tree["method"]["views"], study.crop_voxels)
+    if study.crop_voxels:
+        resize_crops(tree["method"]["views"], study.crop_voxels)
     steps = own.get("schedule", {}).get("steps", study.steps)
     every = max(steps // 10, 1)
     tree |= {
@@ -161,9 +167,10 @@ def tree_of(path: Path, study: CurvesConfig, store: Path, out: Path) -> Tree:
         },
         **QUIET,
     }  # fmt: skip
-    if tree["encoder"]["name"] == "swin_unetr" and study.crop_voxels % 32:  # all it can read
+    if tree["encoder"]["name"] == "swin_unetr" and (study.crop_voxels or 0) % 32:  # all it reads
         tree["encoder"] = {"name": "segresnet"}
-    tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
+    if study.smallest_encoders:
+        tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
     if study.tiny:
         tree["method"] = smallest("medssl.methods", tree["method"])
     return overlaid(overlaid(tree, study.shared), own)
