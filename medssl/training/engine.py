@@ -174,6 +174,7 @@ def quiet_lightning() -> Iterator[None]:
         for text in (
             ".*does not have many workers.*",
             ".*smaller than the logging interval.*",
+            ".*have no `val_dataloader`.*",  # of a store without volumes to validate on
             ".*GPU available but not used.*",
             ".*resuming from a checkpoint that ended before the epoch ended.*",
             ".*Grad strides do not match bucket view strides.*",
