@@ -1,10 +1,11 @@
 """One client per store, made so that nothing is reported home and no request waits for long."""
 
+import fcntl
 import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,23 @@ def _connect(uri: str) -> Any:
     set_telemetry_client()  # type: ignore[no-untyped-call]
     for chatty in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _alone_with(Path(uri.removeprefix("sqlite:///"))):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _alone_with(database: Path) -> Iterator[None]:
+    """Keep other processes from making the same database: two at once leave it broken for good."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(database.with_name(f".{database.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def experiment_id(client: Any, to: Destination) -> str:
