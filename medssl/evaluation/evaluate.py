@@ -1,19 +1,30 @@
 """The evaluate stage: finetuned models on the cases held aside, with intervals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
 from medssl.config.base import Config
+from medssl.evaluation.groups import by_group
 from medssl.evaluation.intervals import Resampling
-from medssl.evaluation.kinds import classification, regression, segmentation
-from medssl.evaluation.kinds.base import JudgeConfig, Judgement, Trial
+from medssl.evaluation.kinds.base import Judge, JudgeConfig, Judgement, Picture, Trial
+from medssl.evaluation.kinds.classification import ClassificationJudge
+from medssl.evaluation.kinds.regression import RegressionJudge
+from medssl.evaluation.kinds.segmentation import SegmentationJudge
 from medssl.evaluation.report import write_report
+from medssl.evaluation.robustness import (
+    ROBUSTNESS,
+    RobustnessConfig,
+    measure_robustness,
+    save_robustness,
+)
+from medssl.evaluation.subgroups import AT_LEAST
 from medssl.evaluation.subject import Subject, read_subject
 from medssl.evaluation.summary import corrected, verdict
-from medssl.inference.predictor import Ensemble, Predictor, choose_device
+from medssl.inference.predictor import Predictor, choose_device
 from medssl.runs.folder import atomic_path, write_json
 from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.runs.tracking import TrackingConfig
@@ -21,12 +32,14 @@ from medssl.tasks.base import Kind
 from medssl.training.task_model import load_task_model
 
 Json = dict[str, Any]
-JUDGES: Final[Mapping[Kind, Callable[..., Judgement]]] = {
-    "segmentation": segmentation.judge,
-    "classification": classification.judge,
-    "regression": regression.judge,
+JUDGES: Final[Mapping[Kind, type[Judge]]] = {
+    "segmentation": SegmentationJudge,
+    "classification": ClassificationJudge,
+    "regression": RegressionJudge,
 }
 """How each kind of task is judged."""
+_GROUP_DRAWS: Final = 2000
+"""At most, of resamples and of shuffles: there are many groups."""
 
 
 def _several(value: object) -> object:
@@ -47,16 +60,21 @@ class EvaluateConfig(Config):
     """Axes along which every scan is also seen mirrored, and the answers averaged."""
     judge: JudgeConfig = JudgeConfig()
     """What scores are taken at."""
+    least_group: Annotated[int, Field(ge=2)] = AT_LEAST
+    """Patients that a subgroup and its others need, to be measured; smaller ones are listed."""
+    robustness: RobustnessConfig | None = None
+    """The headline also on scans made worse; null: not, as each severity predicts every case
+    again."""
     resamples: Annotated[int, Field(ge=100)] = 5000
-    """Bootstrap resamples behind each interval."""
+    """Bootstrap resamples behind each interval; behind those of subgroups 2000 at most."""
     permutations: Annotated[int, Field(ge=100)] = 10000
-    """Exchanges of the two models behind each p-value."""
+    """Exchanges of the two models behind each p-value; of subgroups 2000 at most."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Share of intervals that would hold the true mean."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run; `auto` takes a GPU when there is one."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Decides the resamples."""
+    """Decides the resamples, and what is drawn when scans are made worse."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
 
@@ -68,6 +86,15 @@ class EvaluateConfig(Config):
             permutations=self.permutations,
             confidence=self.confidence,
             seed=self.seed,
+        )
+
+    @property
+    def how_of_groups(self) -> Resampling:
+        """How those of subgroups are made."""
+        return replace(
+            self.how,
+            resamples=min(self.resamples, _GROUP_DRAWS),
+            permutations=min(self.permutations, _GROUP_DRAWS),
         )
 
 
@@ -92,43 +119,43 @@ def evaluate(config: EvaluateConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        trial = Trial(subject.labelled, predictors_of(config, subject), subject.cases, subject.val)
-        kind = next(iter(trial.predictors.values())).task.kind
-        judgement = JUDGES[kind](trial, config.judge, config.how, config.out)
-        metrics = summarise(config, subject, kind, judgement)
+        judge = judge_of(config, subject)
+        judgement = judge.judge(config.out)
+        metrics = summarise(config, subject, judge, judgement)
         write_json(config.out / "metrics.json", metrics)
         with atomic_path(config.out / "cases.csv") as partial:
             judgement.table.to_csv(partial, index=False)
-        write_report(config.out, subject.labelled, metrics, judgement)
-        return _finish(run, metrics, judgement)
+        pictures = [*_robustness_picture(config, metrics, judge), *judgement.pictures]
+        write_report(config.out, subject.labelled, metrics, pictures)
+        return _finish(run, metrics, pictures)
 
 
-def predictors_of(config: EvaluateConfig, subject: Subject) -> dict[str, Predictor]:
-    """Return what answers, by the name of the model."""
+def judge_of(config: EvaluateConfig, subject: Subject) -> Judge:
+    """Return what judges the models of a subject by their kind of task."""
     device = choose_device(config.device)
-    return {
-        member: _joined(
-            [
-                Predictor(
-                    load_task_model(folder / member, trust_names=True), device, config.mirror_axes
-                )
-                for folder in config.finetune
-            ]
-        )
+    members = {
+        member: [
+            Predictor(
+                load_task_model(folder / member, trust_names=True), device, config.mirror_axes
+            )
+            for folder in config.finetune
+        ]
         for member in subject.members
     }
+    trial = Trial(subject.labelled, members, subject.cases, subject.val)
+    kind = members[subject.members[0]][0].task.kind
+    return JUDGES[kind](trial, config.judge, config.how)
 
 
-def _joined(predictors: list[Predictor]) -> Predictor:
-    return predictors[0] if len(predictors) == 1 else Ensemble(predictors)
-
-
-def summarise(config: EvaluateConfig, subject: Subject, kind: Kind, judgement: Judgement) -> Json:
+def summarise(config: EvaluateConfig, subject: Subject, judge: Judge, judgement: Judgement) -> Json:
     """Return what ``metrics.json`` holds."""
-    metrics, headline = judgement.metrics, judgement.headline
+    metrics, headline, table = judgement.metrics, judgement.headline, judgement.table
     corrected(metrics["differences"], headline.column, judgement.answer)
+    robustness = list[Json]()
+    if config.robustness is not None:
+        robustness = measure_robustness(judge, table, config.robustness, seed=config.seed)
     return {
-        "kind": kind,
+        "kind": judge.first.task.kind,
         "split": config.split,
         "cases": len(subject.cases),
         "patients": len({case.patient_key for case in subject.cases}),
@@ -136,14 +163,34 @@ def summarise(config: EvaluateConfig, subject: Subject, kind: Kind, judgement: J
         "resamples": config.resamples,
         "permutations": config.permutations,
         "seed": config.seed,
+        "mirror_axes": config.mirror_axes,
         "headline": {"metric": headline.column, "answer": judgement.answer},
+        "shown": [metric._asdict() for metric in judgement.shown],
         **metrics,
+        "subgroups": {
+            "resamples": config.how_of_groups.resamples,
+            **by_group(judge, table, config.least_group, config.how_of_groups),
+        },
+        "robustness": robustness,
+        "provenance": subject.provenance,
         "notes": list(judgement.notes),
         "verdict": verdict(metrics, headline, config.confidence, judgement.answer),
     }
 
 
-def _finish(run: StageRun, metrics: Json, judgement: Judgement) -> StageResult:
+def _robustness_picture(config: EvaluateConfig, metrics: Json, judge: Judge) -> list[Picture]:
+    rows = metrics["robustness"]
+    if not rows:
+        return []
+    save_robustness(config.out / ROBUSTNESS, rows, judge.headline)
+    caption = (
+        f"The headline of every model over how much is wrong with the scans, 0 as they are; bands "
+        f"are {config.confidence:.0%} intervals by patient. What is drawn is of seed {config.seed}."
+    )
+    return [Picture("Scans made worse", ROBUSTNESS, caption)]
+
+
+def _finish(run: StageRun, metrics: Json, pictures: list[Picture]) -> StageResult:
     column, answer = metrics["headline"]["metric"], metrics["headline"]["answer"]
     summary: Json = {"cases": metrics["cases"], "patients": metrics["patients"]}
     for model, by_answer in metrics["scores"][column].items():
@@ -157,12 +204,12 @@ def _finish(run: StageRun, metrics: Json, judgement: Judgement) -> StageResult:
         summary["difference_high"] = round(difference["high"], 4)
         summary["p_value"] = round(difference["p_value"], 4)
     summary["verdict"] = metrics["verdict"]
-    figures = {name.removesuffix(".png"): name for name in judgement.figures.values()}
+    files = [picture.file for picture in pictures]
     look_at = {
         "report": "report.html",
-        **figures,
+        **{file.removesuffix(".png"): file for file in files},
         "numbers": "metrics.json",
         "cases": "cases.csv",
     }
-    stays = ["report.html", "overlays.png"]
+    stays = ["report.html", *(picture.file for picture in pictures if picture.shows_patients)]
     return run.finish(summary=summary, look_at=look_at, stays=stays)

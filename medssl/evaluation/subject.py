@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medssl.config.load import validate
 from medssl.errors import InputError
+from medssl.evaluation.kinds.base import Held
 from medssl.labelled.cases import LabelledCase, LabelledSet
 from medssl.labelled.read import read_labelled
 from medssl.runs.folder import read_json
@@ -13,6 +15,10 @@ from medssl.runs.manifest import Manifest
 from medssl.runs.private import read_config
 from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.task_model import read_description
+
+Json = dict[str, Any]
+_TOLD = ("start", "strategy", "seed", "steps", "train_cases", "monitor", "encoder_digest")
+"""What a page says of how a model was trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +28,24 @@ class Subject:
     labelled: LabelledSet
     members: tuple[str, ...]
     cases: tuple[LabelledCase, ...]
-    val: tuple[LabelledCase, ...]
-    """Those that chose the weights."""
+    val: tuple[Held, ...]
+    """Those that chose the weights, each with the finetunings that did not train on it."""
     weights: dict[str, str]
     """Digest of each member's weights."""
+    provenance: tuple[Json, ...]
+    """Of each finetuning: what it ran on, and how its members were trained; no paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finetuning:
+    labelled: LabelledSet
+    members: tuple[str, ...]
+    cases: tuple[LabelledCase, ...]
+    val: tuple[LabelledCase, ...]
+    trained: frozenset[str]
+    """Keys of the cases that it learned from."""
+    weights: dict[str, str]
+    provenance: Json
 
 
 def read_subject(folders: Sequence[Path], split: str) -> Subject:
@@ -39,31 +59,40 @@ def read_subject(folders: Sequence[Path], split: str) -> Subject:
         InputError: A folder is not a finished finetuning, its data set has changed, or several do
             not hold the same cases aside.
     """
-    subjects = [_read_one(folder, split) for folder in folders]
-    first = subjects[0]
-    for folder, other in zip(folders, subjects, strict=True):
+    runs = [_read_one(folder, split) for folder in folders]
+    first = runs[0]
+    for folder, other in zip(folders, runs, strict=True):
         if (other.members, other.cases) != (first.members, first.cases):
             raise InputError(
                 f"{folder}: this finetuning holds other cases aside than {folders[0]}, or has not "
                 "the same models",
                 hint="an ensemble is of finetunings with the same split, such as the folds of one",
             )
-    val = {case.case_key: case for subject in subjects for case in subject.val}
     weights = {
         name if len(folders) == 1 else f"{name}-{number}": digest
-        for number, subject in enumerate(subjects)
-        for name, digest in subject.weights.items()
+        for number, run in enumerate(runs)
+        for name, digest in run.weights.items()
     }
     return Subject(
         labelled=first.labelled,
         members=first.members,
         cases=first.cases,
-        val=tuple(val.values()),
+        val=_held(runs),
         weights=weights,
+        provenance=tuple(run.provenance for run in runs),
     )
 
 
-def _read_one(finetune: Path, split: str) -> Subject:
+def _held(runs: Sequence[_Finetuning]) -> tuple[Held, ...]:
+    """Return every case of validation with the finetunings that did not learn from it."""
+    cases = {case.case_key: case for run in runs for case in run.val}
+    return tuple(
+        Held(case, tuple(n for n, run in enumerate(runs) if key not in run.trained))
+        for key, case in sorted(cases.items())
+    )
+
+
+def _read_one(finetune: Path, split: str) -> _Finetuning:
     manifest = Manifest.read(finetune)
     tree = read_config(finetune)
     if manifest is None or manifest.stage != "finetune" or tree is None:
@@ -91,10 +120,23 @@ def _read_one(finetune: Path, split: str) -> Subject:
             f"{finetune}: no case was held aside as {split}",
             hint=f"finetune with splits.{split} above 0",
         )
-    return Subject(
+    models = {str(member): read_description(finetune / member) for member in config.members}
+    return _Finetuning(
         labelled=labelled,
         members=config.members,
         cases=parts[split],
         val=parts["val"],
-        weights={str(m): read_description(finetune / m).weights_digest for m in config.members},
+        trained=frozenset(splits["cases"]["train"]),
+        weights={name: about.weights_digest for name, about in models.items()},
+        provenance={
+            "finished_at": manifest.finished_at,
+            "seed": manifest.seed,
+            "dataset_digest": labelled.digest,
+            "versions": manifest.versions,
+            "models": {
+                name: {key: about.training[key] for key in _TOLD if key in about.training}
+                | {"weights_digest": about.weights_digest}
+                for name, about in models.items()
+            },
+        },
     )

@@ -17,10 +17,10 @@ Json = dict[str, Any]
 
 
 class Metric(NamedTuple):
-    """A number that a case has."""
+    """A number that a case has, or all cases together."""
 
     column: str
-    """Of the table of cases."""
+    """Its name in the tables."""
     title: str
     """For people, with its unit."""
     bounds: tuple[float, float] = ANYTHING
@@ -28,7 +28,14 @@ class Metric(NamedTuple):
     larger_is_better: bool = True
 
 
-def summarise_means(table: pd.DataFrame, metrics: Sequence[Metric], how: Resampling) -> Json:
+def primary(answers: Sequence[str]) -> str:
+    """Return the answer that speaks for all: the only one, or the mean over them."""
+    return answers[0] if len(answers) == 1 else MEAN
+
+
+def summarise_means(
+    table: pd.DataFrame, metrics: Sequence[Metric], how: Resampling, *, differences: bool = True
+) -> Json:
     """Return means over patients of what each case has, and differences of the twins.
 
     Args:
@@ -36,39 +43,38 @@ def summarise_means(table: pd.DataFrame, metrics: Sequence[Metric], how: Resampl
             ``answer`` and a column per metric; NaN where there is none.
         metrics: Which columns.
         how: How intervals and p-values are made.
+        differences: Whether twins are compared.
 
     Returns:
-        ``scores[column][model][answer]`` and ``differences[column][answer]``.
+        ``scores[column][model][answer]`` and ``differences[column][answer]``; of several answers
+        also their mean.
     """
-    scores, differences = Json(), Json()
+    scores, compared = Json(), Json()
+    answers = [str(answer) for answer in dict.fromkeys(table["answer"])]
+    answers += [MEAN] if len(answers) > 1 else []
     for metric in metrics:
         wide = by_case(table, metric.column)
         models = list(dict.fromkeys(wide.columns.get_level_values("model")))
         scores[metric.column] = {
-            model: {
-                answer: _value(_mean(wide[model, answer], metric, how)) for answer in wide[model]
-            }
+            model: {answer: _value(_mean(wide[model, answer], metric, how)) for answer in answers}
             for model in models
         }
-        if {PRETRAINED, SCRATCH} <= set(models):
-            differences[metric.column] = {
+        if differences and {PRETRAINED, SCRATCH} <= set(models):
+            compared[metric.column] = {
                 answer: asdict(
                     _difference(wide[PRETRAINED, answer], wide[SCRATCH, answer], metric, how)
                 )
-                for answer in wide[PRETRAINED]
+                for answer in answers
             }
-    return {"scores": scores, "differences": differences}
+    return {"scores": scores, "differences": compared}
 
 
 def by_case(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return a metric with a row per case and a column per (model, answer), the mean included."""
-    wide = table.pivot_table(
-        index=["case_key", "patient_key"],
-        columns=["model", "answer"],
-        values=column,
-        dropna=False,
-        sort=False,
-    )
+    cases, columns = ["case_key", "patient_key"], ["model", "answer"]
+    wide = table.set_index([*cases, *columns])[column].unstack(columns)
+    wide = wide.reindex(pd.MultiIndex.from_frame(table[cases].drop_duplicates()))
+    wide = wide[pd.MultiIndex.from_frame(table[columns].drop_duplicates())]
     answers = list(dict.fromkeys(table["answer"]))
     for model in dict.fromkeys(table["model"]):
         wide[model, MEAN] = wide[model][answers].mean(axis=1)  # NaN does not count

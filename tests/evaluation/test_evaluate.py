@@ -45,6 +45,8 @@ def test_it_scores_held_aside_cases_on_their_own_grid(evaluated):
     twin = 2 * np.sum((mask == 1) & (reference == 1)) / (np.sum(mask == 1) + np.sum(reference == 1))
     row = table[(table["case_key"] == held_aside[0]) & (table["model"] == "scratch")].iloc[0]
     assert row["dice"] == pytest.approx(twin)
+    means = table[table["model"] == "scratch"].groupby("case_key")["dice"].mean()
+    assert result.summary["scratch_dice"] == pytest.approx(means.mean(), abs=1e-4)
     assert row["predicted_ml"] == pytest.approx(np.sum(mask == 1) / 1000)
     assert result.summary["pretrained_dice"] > 0.8
 
@@ -55,7 +57,7 @@ def test_it_leaves_a_page_that_needs_nothing_else(evaluated):
     assert result.summary["verdict"] in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "<script" not in page
-    for name in ("metrics.json", "cases.csv", "overlays.png"):
+    for name in ("metrics.json", "cases.csv", "case-worst.png", "case-best.png"):
         assert (out / name).is_file()
     metrics = read_json(out / "metrics.json")
     assert set(metrics["scores"]["dice"]) == {"pretrained", "scratch"}
@@ -86,7 +88,7 @@ def test_folds_answer_together_and_mirrored_scans_are_seen(tmp_path, evaluated):
 def test_finetunings_that_hold_other_cases_aside_are_no_ensemble(monkeypatch):
     from medssl.evaluation import subject
 
-    one = read_subject([finetuned()], "test")
+    one = subject._read_one(finetuned(), "test")
     other = replace(one, cases=one.cases[1:])
     found = iter([one, other])
     monkeypatch.setattr(subject, "_read_one", lambda *_: next(found))
@@ -95,9 +97,6 @@ def test_finetunings_that_hold_other_cases_aside_are_no_ensemble(monkeypatch):
 
 
 def test_names_in_the_page_are_escaped(tmp_path, evaluated):
-    from medssl.evaluation.kinds.base import Judgement
-    from medssl.evaluation.kinds.segmentation import DICE
-
     evil = LabelledSet(
         name="<script>alert(1)</script>",
         modality="MR",
@@ -107,8 +106,7 @@ def test_names_in_the_page_are_escaped(tmp_path, evaluated):
         digest="",
     )
     metrics = read_json(evaluated[1] / "metrics.json")
-    judgement = Judgement(pd.DataFrame(), {}, DICE, "mean", [DICE], {}, [])
-    write_report(tmp_path, evil, metrics, judgement)
+    write_report(tmp_path, evil, metrics, [])
     page = (tmp_path / "report.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

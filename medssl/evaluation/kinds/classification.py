@@ -1,268 +1,285 @@
 """Classifications: how well they rank, decide and know how sure they are."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 
-from medssl.errors import InputError
-from medssl.evaluation.calibration import (
-    calibration_errors,
-    fit_temperature_of_classes,
-    fit_temperature_of_events,
-    probabilities_of_classes,
-    probabilities_of_events,
-    reliability_table,
-    save_reliability,
+from medssl.evaluation import weighted
+from medssl.evaluation.calibration import reliability_table, save_reliability
+from medssl.evaluation.case_figures import save_rows
+from medssl.evaluation.classification_metrics import auroc
+from medssl.evaluation.exam import Exam
+from medssl.evaluation.kinds.base import Grouped, Json, Judge, Judgement, Picture, identity
+from medssl.evaluation.kinds.operating import (
+    AT_SENSITIVITY,
+    AT_SPECIFICITY,
+    BEST_F1,
+    Chosen,
+    Outputs,
+    choose,
+    names_of,
 )
-from medssl.evaluation.classification_metrics import (
-    Thresholds,
-    auprc,
-    auroc,
-    binary_metrics,
-    choose_thresholds,
-)
-from medssl.evaluation.comparisons import compare_statistics
-from medssl.evaluation.intervals import Resampling, Statistic, bootstrap_statistic
-from medssl.evaluation.kinds.base import JudgeConfig, Judgement, Trial, identity
-from medssl.evaluation.summary import MEAN, PRETRAINED, SCRATCH, Metric
-from medssl.inference.predictor import Predictor
-from medssl.labelled.cases import LabelledCase, read_image
+from medssl.evaluation.kinds.statistics import Measure, Statistics
+from medssl.evaluation.summary import Metric
+from medssl.labelled.cases import LabelledCase
 from medssl.runs.progress import track
-from medssl.tasks.classification import Classification
-from medssl.training.scoring import findings
 
-Json = dict[str, Any]
-Floats = NDArray[np.float64]
-NAN: Final = float("nan")
+Floats = weighted.Floats
 UNIT: Final = (0.0, 1.0)
 AUROC: Final = Metric("auroc", "AUROC", UNIT)
-SHOWN: Final = (
-    AUROC,
-    Metric("auprc", "AUPRC", UNIT),
-    Metric("sensitivity_at_specificity", "sensitivity", UNIT),
-    Metric("f1", "F1", UNIT),
-    Metric("brier", "Brier score", UNIT, larger_is_better=False),
-    Metric("ece", "calibration error", UNIT, larger_is_better=False),
-    Metric("ece_scaled", "calibration error, scaled", UNIT, larger_is_better=False),
+RANKING: Final = Measure(AUROC, "probability", weighted.auroc)
+OF_CLASSES: Final = (
+    Measure(Metric("accuracy", "accuracy", UNIT), "predicted", weighted.accuracy),
+    Measure(
+        Metric("balanced_accuracy", "balanced accuracy", UNIT),
+        "predicted",
+        weighted.recall_over_classes,
+    ),
 )
+ALL: Final = "all classes"
+_UNKNOWN: Final = -1.0
+_EXAMPLES: Final = 3
 NOTE: Final = (
-    "Intervals draw patients with all of their cases. Sensitivity is at the threshold that had "
-    "{share:.0%} specificity on the validation cases, F1 at the one that was best there; the "
-    "scaled calibration error is after one temperature fitted there."
+    "Thresholds and one temperature were chosen on {val} validation cases and never on those "
+    "judged here: sensitivity is at the threshold that had {specificity:.0%} specificity there, "
+    "specificity at the one that had {sensitivity:.0%} sensitivity there, F1 and the accuracies at "
+    "the one of the best F1. Scaled means after the temperature. Calibration errors are over "
+    "{bins} bins of equal width."
 )
-_RANKING: Final[Mapping[str, Statistic]] = {"auroc": auroc, "auprc": auprc}
+SAME_CASES: Final = (
+    "These are the validation cases themselves, so thresholds and temperature were chosen on the "
+    "very cases they are judged by, which flatters."
+)
+FOLDS: Final = (
+    "Every validation case was answered by those finetunings alone that had not trained on it, and "
+    "the choice is then used for all of them together."
+)
+RECOGNISED: Final = "Accuracies are of the most probable class."
 
 
-class Outputs(NamedTuple):
-    """What one model says of some cases."""
-
-    task: Classification
-    cases: Sequence[LabelledCase]
-    logits_NC: Floats
-    truth_NC: Floats
-    """0, 1, NaN where unknown."""
-
-    def probabilities(self, temperature: float) -> Floats:
-        """Return ``(N, C)``, after a temperature."""
-        if self.task.config.one_of_several:
-            return probabilities_of_classes(self.logits_NC, temperature)
-        return probabilities_of_events(self.logits_NC, temperature)
-
-    def temperature(self) -> float:
-        """Return the one that suits these cases; 1 where nothing is known of any."""
-        if np.isnan(self.truth_NC).all():
-            return 1.0
-        if not self.task.config.one_of_several:
-            return fit_temperature_of_events(self.truth_NC, self.logits_NC)
-        known_N = ~np.isnan(self.truth_NC).any(axis=1)
-        numbers = self.truth_NC[known_N].argmax(axis=1)
-        return fit_temperature_of_classes(numbers, self.logits_NC[known_N])
-
-
-class Chosen(NamedTuple):
-    """What validation cases decided about a model."""
-
-    temperature: float
-    thresholds: Mapping[str, Thresholds | None]
-    """By answer; None where the validation had cases of one kind alone."""
-
-
-def judge(trial: Trial, config: JudgeConfig, how: Resampling, folder: Path) -> Judgement:
-    """Score every case with every model; thresholds and temperature are those of validation."""
-    tables, chosen = list[pd.DataFrame](), dict[str, Chosen]()
-    for model, predictor in trial.predictors.items():
-        chosen[model] = _choose(_outputs(predictor, trial.val, trial, f"{model}, val"), config)
-        outputs = _outputs(predictor, trial.cases, trial, model)
-        tables.append(_rows(outputs, model, chosen[model]))
-    table = pd.concat(tables, ignore_index=True)
-    answers = list(dict.fromkeys(table["answer"]))
-    _draw(table, config, folder / "reliability.png")
-    told = {"chosen_on_validation": {model: _told(found) for model, found in chosen.items()}}
-    return Judgement(
-        table=table,
-        metrics=_summarise(table, chosen, config, how) | told,
-        headline=AUROC,
-        answer=answers[0] if len(answers) == 1 else MEAN,
-        shown=SHOWN,
-        figures={"Are the probabilities right?": "reliability.png"},
-        notes=[NOTE.format(share=config.specificity)],
-    )
+def measures(bins: int, *, several_classes: bool) -> list[Measure]:
+    """Return what is measured of each answer; of several classes decisions are judged apart."""
+    lower: dict[str, Any] = {"larger_is_better": False}
+    error = weighted.calibration_error(bins)
+    decisions = [
+        Measure(Metric("f1", "F1", UNIT), BEST_F1, weighted.f1),
+        Measure(
+            Metric("balanced_accuracy", "balanced accuracy", UNIT),
+            BEST_F1,
+            weighted.balanced_accuracy,
+        ),
+        Measure(Metric("accuracy", "accuracy", UNIT), BEST_F1, weighted.accuracy),
+    ]
+    return [
+        RANKING,
+        Measure(Metric("auprc", "AUPRC", UNIT), "probability", weighted.auprc),
+        Measure(
+            Metric("sensitivity_at_specificity", "sensitivity", UNIT),
+            AT_SPECIFICITY,
+            weighted.sensitivity,
+        ),
+        Measure(
+            Metric("specificity_at_sensitivity", "specificity", UNIT),
+            AT_SENSITIVITY,
+            weighted.specificity,
+        ),
+        *(decisions[:1] if several_classes else decisions),
+        Measure(Metric("brier", "Brier score", UNIT, **lower), "probability", weighted.brier),
+        Measure(Metric("ece", "calibration error", UNIT, **lower), "probability", error),
+        Measure(
+            Metric("ece_scaled", "calibration error, scaled", UNIT, **lower),
+            "probability_scaled",
+            error,
+        ),
+    ]
 
 
-def answers_of(task: Classification) -> list[tuple[int, str]]:
-    """Return channels and names that are judged: of two classes the second one alone."""
-    names = list(enumerate(task.labels))
-    two = task.config.one_of_several and len(names) == 2  # noqa: PLR2004 - the first says the same
-    return names[1:] if two else names
+class ClassificationJudge(Judge):
+    """Areas under curves, decisions at thresholds of the validation, and calibration."""
 
+    @property
+    def headline(self) -> Metric:
+        """Return the area under the curve."""
+        return AUROC
 
-def _outputs(
-    predictor: Predictor, cases: Sequence[LabelledCase], trial: Trial, told: str
-) -> Outputs:
-    task: Any = predictor.task
-    modality = trial.labelled.modality
-    logits = [predictor.outputs(read_image(case, modality)) for case in track(cases, told)]
-    target = torch.stack([task.target_of(case.targets) for case in cases])
-    return Outputs(task, cases, np.stack(logits), findings(task, target).numpy())
+    @property
+    def answers(self) -> list[str]:
+        """Return what is judged: of two classes the second one alone."""
+        return [name for _, name in names_of(self.first.task)]
 
+    @property
+    def _several_classes(self) -> bool:
+        task: Any = self.first.task
+        return bool(task.config.one_of_several and len(self.answers) > 1)
 
-def _choose(val: Outputs, config: JudgeConfig) -> Chosen:
-    scores_NC, thresholds = val.probabilities(1.0), dict[str, Thresholds | None]()
-    wanted = {"specificity": config.specificity, "sensitivity": config.sensitivity}
-    for column, name in answers_of(val.task):
-        try:
-            cut = choose_thresholds(val.truth_NC[:, column], scores_NC[:, column], **wanted)
-        except InputError:  # cases of one kind alone
-            thresholds[name] = None
-        else:
-            thresholds[name] = cut
-    return Chosen(val.temperature(), thresholds)
+    def judge(self, folder: Path) -> Judgement:
+        """Score every case; thresholds and temperature are those of validation."""
+        tables, chosen = list[pd.DataFrame](), dict[str, Chosen]()
+        for model in self.models:
+            chosen[model] = choose(self._validation(model), self.config)
+            tables.append(chosen[model].table(self._outputs(model), model))
+        table = pd.concat(tables, ignore_index=True)
+        wanted = measures(self.config.bins, several_classes=self._several_classes)
+        metrics = Statistics(table, self.how).summarise(wanted)
+        shown = [measure.metric for measure in wanted]
+        if self._several_classes:
+            of_classes = Statistics(predicted_classes(table), self.how).summarise(OF_CLASSES)
+            metrics = {part: metrics[part] | of_classes[part] for part in metrics}
+            shown += [measure.metric for measure in OF_CLASSES]
+        told = {model: found.told() for model, found in chosen.items()}
+        return Judgement(
+            table=table,
+            metrics=metrics | {"chosen_on_validation": told},
+            headline=AUROC,
+            answer=self.answer,
+            shown=shown,
+            pictures=self._pictures(table, folder),
+            notes=self._notes(),
+        )
 
-
-def _told(chosen: Chosen) -> Json:
-    cuts = {name: asdict(cut) if cut else None for name, cut in chosen.thresholds.items()}
-    return {"temperature": chosen.temperature, "thresholds": cuts}
-
-
-def _rows(outputs: Outputs, model: str, chosen: Chosen) -> pd.DataFrame:
-    plain_NC, scaled_NC = outputs.probabilities(1.0), outputs.probabilities(chosen.temperature)
-    return pd.DataFrame(
-        [
-            {
-                **identity(case, model, name),
-                "target": outputs.truth_NC[n, column],
-                "logit": outputs.logits_NC[n, column],
-                "probability": plain_NC[n, column],
-                "probability_scaled": scaled_NC[n, column],
-            }
-            for n, case in enumerate(outputs.cases)
-            for column, name in answers_of(outputs.task)
+    def rows(self, case: LabelledCase, model: str, exam: Exam) -> list[Json]:
+        """Return target and probability of every answer."""
+        predictor = self.models[model]
+        outputs = Outputs.of(predictor, [case], [predictor.outputs(exam.volume)])
+        (scores_C,), (truth_C,) = outputs.probabilities(1.0), outputs.truth_NC
+        return [
+            identity(case, model, name)
+            | {"target": truth_C[column], "probability": scores_C[column]}
+            for column, name in names_of(predictor.task)
         ]
+
+    def headline_scores(self, table: pd.DataFrame) -> dict[str, Json]:
+        """Return the area under the curve, of several answers their mean."""
+        found = Statistics(table, self.how).summarise([RANKING], differences=False)
+        by_model = found["scores"][AUROC.column]
+        return {model: by_answer[self.answer] for model, by_answer in by_model.items()}
+
+    def grouped(self, table: pd.DataFrame, model: str) -> Grouped:
+        """Return areas under the curve; what is not known is -1, as groups leave NaN rows out."""
+        rows = table[table["model"] == model]
+        wide = rows.pivot(
+            index=["case_key", "patient_key"],
+            columns="answer",
+            values=["target", "probability"],
+        )
+        known = wide[wide["target"].notna().to_numpy().any(axis=1)].fillna(_UNKNOWN)
+        pairs = [(part, name) for part in ("target", "probability") for name in self.answers]
+        columns = [" ".join(pair) for pair in pairs]
+        cases = known[pairs].set_axis(columns, axis="columns").reset_index()
+        return Grouped(cases, columns, _mean_auroc)
+
+    def _outputs(self, model: str) -> Outputs:
+        predictor, cases = self.models[model], self.trial.cases
+        logits = [
+            predictor.outputs(self.exam(case).volume) for case in track(cases, f"evaluate {model}")
+        ]
+        return Outputs.of(predictor, cases, logits)
+
+    def _validation(self, model: str) -> Outputs:
+        """Return what models say of the cases that they neither trained on nor are judged by."""
+        held = self.trial.val
+        logits = [
+            self.trial.predictor(model, folds).outputs(self.exam(case).volume)
+            for case, folds in track(held, f"validation {model}")
+        ]
+        return Outputs.of(self.models[model], [case for case, _ in held], logits)
+
+    def _notes(self) -> list[str]:
+        config, trial = self.config, self.trial
+        notes = [NOTE.format(val=len(trial.val), **config.model_dump())]
+        same = {case.case_key for case in trial.cases} & {held.case.case_key for held in trial.val}
+        notes += [SAME_CASES] if same else []
+        notes += [FOLDS] if any(len(members) > 1 for members in trial.members.values()) else []
+        return notes + ([RECOGNISED] if self._several_classes else [])
+
+    def _pictures(self, table: pd.DataFrame, folder: Path) -> list[Picture]:
+        _draw_reliability(table, self.config.bins, folder / "reliability.png")
+        reliability = Picture(
+            "Are the probabilities right?",
+            "reliability.png",
+            "How often what is given a probability comes true, all answers together; on the dashed "
+            "line it comes true as often as it says. Scaled: after the temperature.",
+        )
+        right, wrong = most_confident(table, next(iter(self.models)), _EXAMPLES)
+        examples = {"wrong": wrong, "right": right}
+        return [
+            reliability,
+            *(
+                self._examples(table, rows, which, folder)
+                for which, rows in examples.items()
+                if not rows.empty
+            ),
+        ]
+
+    def _examples(
+        self, table: pd.DataFrame, rows: pd.DataFrame, which: str, folder: Path
+    ) -> Picture:
+        file, model = f"confident-{which}.png", next(iter(self.models))
+        pairs = list(zip(rows["case_key"].astype(str), rows["answer"], strict=True))
+        save_rows(folder / file, [self.middle(key, _told(table, key, name)) for key, name in pairs])
+        title = f"Most confident {which} answers of {model}"
+        keys = ", ".join(key for key, _ in pairs)
+        caption = f"Middle planes of {keys}, with every model's answer. {self.window}"
+        return Picture(title, file, caption, shows_patients=True)
+
+
+def _told(table: pd.DataFrame, case_key: str, answer: str) -> str:
+    """Return the truth and the probabilities of one case and answer in words."""
+    rows = table[(table["case_key"] == case_key) & (table["answer"] == answer)]
+    said = ", ".join(
+        f"{model} {probability:.2f}"
+        for model, probability in zip(rows["model"], rows["probability"], strict=True)
     )
+    truth = "yes" if rows["target"].iloc[0] == 1 else "no"
+    return f"{case_key}   {answer}: {truth}   probability: {said}"
 
 
-def _summarise(
-    table: pd.DataFrame, chosen: Mapping[str, Chosen], config: JudgeConfig, how: Resampling
-) -> Json:
-    """Return ``scores`` and ``differences`` of every metric; of what ranks also the mean."""
-    twins = {PRETRAINED, SCRATCH} <= set(chosen)
-    answers = list(dict.fromkeys(table["answer"]))
-    scores, differences = Json(), Json()
-    for metric in SHOWN:
-        column = "probability_scaled" if metric.column == "ece_scaled" else "probability"
-        groups = {name: [name] for name in answers}
-        if metric.column in _RANKING and len(answers) > 1:
-            groups[MEAN] = answers
-        scores[metric.column] = {
-            model: {
-                name: _estimate(
-                    metric, _wide(table, model, members, column), found, name, config, how
-                )
-                for name, members in groups.items()
-            }
-            for model, found in chosen.items()
-        }
-        if metric.column in _RANKING and twins:
-            differences[metric.column] = {
-                name: _compared(metric, table, members, how) for name, members in groups.items()
-            }
-    return {"scores": scores, "differences": differences}
+def most_confident(table: pd.DataFrame, model: str, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of a model that are most confidently right and wrong, a row per case.
 
-
-class Wide(NamedTuple):
-    """A row per case and a column per answer."""
-
-    target_NC: Floats
-    scores_NC: Floats
-    patients: list[str]
-
-
-def _wide(table: pd.DataFrame, model: str, answers: Sequence[str], column: str) -> Wide:
-    rows = table[table["model"] == model]
-    cases = list(dict.fromkeys(rows["case_key"]))
-    patients = dict(zip(rows["case_key"], rows["patient_key"], strict=True))
-
-    def matrix(name: str) -> Floats:
-        wide = rows.pivot(index="case_key", columns="answer", values=name)
-        return np.asarray(wide.loc[cases, list(answers)], np.float64)
-
-    return Wide(matrix("target"), matrix(column), [patients[case] for case in cases])
-
-
-def _statistic(metric: Metric, cut: Thresholds | None, config: JudgeConfig) -> Statistic:
-    """Return a metric of targets and probabilities ``(N, C)``: its mean over columns."""
-    name = metric.column
-
-    def of_one(target_N: Floats, scores_N: Floats) -> float:
-        if name in _RANKING:
-            return _RANKING[name](target_N, scores_N)
-        if name.startswith("ece"):
-            reliability = reliability_table(target_N, scores_N, bins=config.bins)
-            return calibration_errors(reliability).expected
-        return binary_metrics(target_N, scores_N, cut).get(name, NAN)
-
-    def mean(target_NC: Floats, scores_NC: Floats) -> float:
-        each = [of_one(*pair) for pair in zip(target_NC.T, scores_NC.T, strict=True)]
-        defined = [value for value in each if not np.isnan(value)]
-        return float(np.mean(defined)) if defined else NAN
-
-    return mean
-
-
-def _estimate(
-    metric: Metric, wide: Wide, found: Chosen, answer: str, config: JudgeConfig, how: Resampling
-) -> Json:
-    statistic = _statistic(metric, found.thresholds.get(answer), config)
-    pair = wide.target_NC, wide.scores_NC
-    return asdict(
-        bootstrap_statistic(statistic, pair, wide.patients, how=how, bounds=metric.bounds)
+    Right or wrong is by a probability of one half, confidence is the distance from it.
+    """
+    rows = table[(table["model"] == model) & table["target"].notna()]
+    sure = (rows["probability"] - 0.5).abs().rename("sure")
+    ranked = rows.assign(sure=sure).sort_values("sure", ascending=False, kind="stable")
+    is_right = (ranked["probability"] >= 0.5) == (ranked["target"] == 1)  # noqa: PLR2004 - one half
+    right, wrong = (
+        ranked[chosen].drop_duplicates("case_key").head(most) for chosen in (is_right, ~is_right)
     )
+    return right, wrong
 
 
-def _compared(metric: Metric, table: pd.DataFrame, answers: Sequence[str], how: Resampling) -> Json:
-    first, second = (_wide(table, model, answers, "probability") for model in (PRETRAINED, SCRATCH))
-    found = compare_statistics(
-        _statistic(metric, None, JudgeConfig()),
-        first.target_NC,
-        (first.scores_NC, second.scores_NC),
-        first.patients,
-        how=how,
-        bounds=(-1.0, 1.0),
-    )
-    return asdict(found)
+def predicted_classes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per case and model: the number of its class, and of the most probable one."""
+    keys = ["case_key", "patient_key", "model"]
+    wide = table.pivot(index=keys, columns="answer", values=["target", "probability"])
+    order = list(dict.fromkeys(table["answer"]))
+    target_NC = wide["target"][order].to_numpy(dtype=np.float64)
+    known = ~np.isnan(target_NC).any(axis=1)
+    numbers = np.where(known, np.nan_to_num(target_NC).argmax(axis=1), np.nan)
+    predicted = wide["probability"][order].to_numpy(dtype=np.float64).argmax(axis=1)
+    found = wide.index.to_frame(index=False)
+    found = found.assign(answer=ALL, target=numbers, predicted=predicted.astype(np.float64))
+    order_of = {model: place for place, model in enumerate(dict.fromkeys(table["model"]))}
+    return found.sort_values("model", key=lambda names: names.map(order_of), kind="stable")
 
 
-def _draw(table: pd.DataFrame, config: JudgeConfig, path: Path) -> None:
-    """Draw the reliability of each model before and after scaling, all answers together."""
+def _mean_auroc(*columns: Floats) -> float:
+    half = len(columns) // 2
+    found = [
+        auroc(np.where(target_N == _UNKNOWN, np.nan, target_N), scores_N)
+        for target_N, scores_N in zip(columns[:half], columns[half:], strict=True)
+    ]
+    known = [value for value in found if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _draw_reliability(table: pd.DataFrame, bins: int, path: Path) -> None:
     tables = {
         f"{model}{title}": reliability_table(
-            rows["target"].to_numpy(), rows[column].to_numpy(), bins=config.bins
+            rows["target"].to_numpy(), rows[column].to_numpy(), bins=bins
         )
         for model, rows in table.groupby("model", sort=False)
         for column, title in (("probability", ""), ("probability_scaled", ", scaled"))
