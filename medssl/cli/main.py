@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medssl.cli.finetuning import add_commands as add_finetuning
 from medssl.cli.pretraining import add_commands as add_pretraining
 from medssl.cli.probing import add_commands as add_probing
 from medssl.cli.selections import add_commands
@@ -212,9 +213,7 @@ def adapt(  # noqa: PLR0913, PLR0917  one argument per option
 
 add_pretraining(app)
 add_probing(app)
-_from_file(
-    "finetune", "Encoder and labelled scans to a task model, and its twin trained from scratch."
-)
+add_finetuning(app)
 _from_file("evaluate", "Task models to metrics with intervals, on scans they never saw.")
 
 

@@ -33,6 +33,7 @@ _WHERE = {
     "adapt": ("medssl.training.adapt", "AdaptConfig"),
     "pretrain": ("medssl.training.pretrain", "PretrainConfig"),
     "finetune": ("medssl.training.finetune", "FinetuneConfig"),
+    "study": ("medssl.evaluation.study.run", "StudyConfig"),
     "evaluate": ("medssl.evaluation.evaluate", "EvaluateConfig"),
     "probe": ("medssl.evaluation.probe", "ProbeStageConfig"),
     "export": ("medssl.export.export", "ExportConfig"),

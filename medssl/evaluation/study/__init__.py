@@ -1,0 +1,1 @@
+"""One fine-tuning many times, beside its twin from scratch: what pretraining is worth, and when."""
