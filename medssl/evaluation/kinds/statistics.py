@@ -50,8 +50,11 @@ class Statistics:
         """Return ``scores[column][model][answer]`` and ``differences[column][answer]``."""
         scores = {measure.metric.column: self._scores(measure) for measure in measures}
         twins = differences and {PRETRAINED, SCRATCH} <= set(self.models)
-        compared = {measure.metric.column: self._compared(measure) for measure in measures}
-        return {"scores": scores, "differences": compared if twins else {}}
+        compared = measures if twins else ()
+        return {
+            "scores": scores,
+            "differences": {measure.metric.column: self._compared(measure) for measure in compared},
+        }
 
     def _groups(self, measure: Measure) -> Mapping[str, Sequence[str]]:
         alone = {answer: [answer] for answer in self.answers}
