@@ -41,6 +41,7 @@ OF_CLASSES: Final = (
 ALL: Final = "all classes"
 _UNKNOWN: Final = -1.0
 _EXAMPLES: Final = 3
+_HALF: Final = 0.5
 NOTE: Final = (
     "Thresholds and one temperature were chosen on {val} validation cases and never on those "
     "judged here: sensitivity is at the threshold that had {specificity:.0%} specificity there, "
@@ -202,7 +203,9 @@ class ClassificationJudge(Judge):
             "How often what is given a probability comes true, all answers together; on the dashed "
             "line it comes true as often as it says. Scaled: after the temperature.",
         )
-        right, wrong = most_confident(table, next(iter(self.models)), _EXAMPLES)
+        right, wrong = most_confident(
+            table, next(iter(self.models)), _EXAMPLES, several_classes=self._several_classes
+        )
         examples = {"wrong": wrong, "right": right}
         return [
             reliability,
@@ -236,17 +239,24 @@ def _told(table: pd.DataFrame, case_key: str, answer: str) -> str:
     return f"{case_key}   {answer}: {truth}   probability: {said}"
 
 
-def most_confident(table: pd.DataFrame, model: str, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def most_confident(
+    table: pd.DataFrame, model: str, most: int, *, several_classes: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a model that are most confidently right and wrong, a row per case.
 
-    Right or wrong is by a probability of one half, confidence is the distance from it.
+    Of yes or no, right is on the side of one half where the truth is, and confidence is the
+    distance from it. Of several classes the most probable one counts, and its probability.
     """
     rows = table[(table["model"] == model) & table["target"].notna()]
-    sure = (rows["probability"] - 0.5).abs().rename("sure")
-    ranked = rows.assign(sure=sure).sort_values("sure", ascending=False, kind="stable")
-    is_right = (ranked["probability"] >= 0.5) == (ranked["target"] == 1)  # noqa: PLR2004 - one half
+    called, sure = rows["probability"] >= _HALF, (rows["probability"] - _HALF).abs()
+    if several_classes:
+        rows = rows.loc[rows.groupby("case_key")["probability"].idxmax()]
+        called, sure = pd.Series(True, index=rows.index), rows["probability"]
+    ranked = rows.assign(right=called == (rows["target"] == 1), sure=sure)
+    ranked = ranked.sort_values("sure", ascending=False, kind="stable")
     right, wrong = (
-        ranked[chosen].drop_duplicates("case_key").head(most) for chosen in (is_right, ~is_right)
+        ranked[chosen].drop_duplicates("case_key").head(most)
+        for chosen in (ranked["right"], ~ranked["right"])
     )
     return right, wrong
 

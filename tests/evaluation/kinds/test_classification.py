@@ -214,6 +214,21 @@ def test_the_most_confident_answers_are_right_or_wrong_and_of_different_cases():
     assert wrong["case_key"].tolist() == ["b", "c"]
 
 
+def test_of_several_classes_the_most_probable_one_is_right_or_wrong():
+    table = pd.DataFrame(
+        {
+            "case_key": ["a"] * 3 + ["b"] * 3,
+            "model": "m",
+            "answer": list("xyz") * 2,
+            "target": [1, 0, 0, 1, 0, 0],
+            "probability": [0.4, 0.3, 0.3, 0.2, 0.45, 0.35],
+        }
+    )
+    right, wrong = most_confident(table, "m", 2, several_classes=True)
+    assert right[["case_key", "answer"]].to_numpy().tolist() == [["a", "x"]]
+    assert wrong[["case_key", "answer"]].to_numpy().tolist() == [["b", "y"]]
+
+
 def test_a_case_of_unknown_class_has_no_predicted_class_to_be_right():
     table = pd.DataFrame(
         {
