@@ -85,7 +85,7 @@ def show(found: Sequence[Row], console: Console) -> None:
     )
     columns = ("pretrained on", "slices", "steps", "seconds", "shorter", "AUROC", "95 %", "seeds")
     for name in (*columns, "less scratch", "less all", "validation"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == columns[0])
     whole = found[1]
     for row in found:
         pretrained = "steps" in row
