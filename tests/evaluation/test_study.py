@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from medssl.errors import ConfigError, FolderError, MedSSLError, PreemptedError
 from medssl.evaluation.study import fan_out as fan_out_module
@@ -36,6 +37,16 @@ def made(tmp_path_factory):
     for seed in (0, 1):
         write_encoder(root / f"encoder-{seed}", seed=seed)
     return root, write_dataset(root / "balls", cases=10)
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch):
+    """Figures take most of the time of a small study; those of ``done`` are real."""
+
+    def save(_, to, **__):
+        Image.new("RGB", (64, 64)).save(to, format="png")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
 
 
 def config(made, out, study_section=None, **changes):
@@ -275,7 +286,7 @@ def test_members_nest_under_the_study_from_other_processes(made, tmp_path):
     names = {run.info.run_id: run.info.run_name for run in runs}
     tree = sorted((names.get(run.data.tags.get("mlflow.parentRunId")) or "", names[run.info.run_id])
                   for run in runs)  # fmt: skip
-    both = [f"100 % of labels, seed {seed}" for seed in (0, 1)]
+    both = [f"100 %, seed {seed}" for seed in (0, 1)]
     below = [(member, stage) for member in both for stage in ("evaluate", "finetune")]
     assert tree == sorted([("", "study"), *(("study", member) for member in both), *below])
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -299,6 +310,7 @@ def die(member):
 MEMBERS = [Member(0.5, seed) for seed in range(3)]
 
 
+@pytest.mark.slow
 def test_a_member_that_takes_its_worker_with_it_is_a_row():
     found = list(fan_out(die, MEMBERS, workers=2, accelerator="cpu", told="x"))
     assert {outcome.member.seed: outcome.problem for outcome in found} == {

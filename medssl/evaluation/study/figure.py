@@ -58,7 +58,8 @@ def _start(axes: Axes, fractions: Sequence[Json], start: str) -> None:
     )  # fmt: skip
     for at, row in zip(x, found, strict=True):
         seeds = row["by_seed"]
-        axes.plot([at * shift**3] * len(seeds), seeds, "none", **style, markersize=3, alpha=0.5)
+        places = [at * shift**3] * len(seeds)
+        axes.plot(places, seeds, **style, linestyle="none", markersize=3, alpha=0.5)
 
 
 def _difference(axes: Axes, fractions: Sequence[Json]) -> None:

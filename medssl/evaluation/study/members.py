@@ -33,9 +33,9 @@ class Member(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """What it is called, short enough for a column of MLflow's page."""
         fold = "" if self.fold is None else f", fold {self.fold}"
-        return f"{100 * self.fraction:g} % of labels, seed {self.seed}{fold}"
+        return f"{100 * self.fraction:g} %, seed {self.seed}{fold}"
 
     @property
     def whole(self) -> "Member":
