@@ -9,6 +9,7 @@ from medssl.cli.finetuning import add_commands as add_finetuning
 from medssl.cli.pretraining import add_commands as add_pretraining
 from medssl.cli.probing import add_commands as add_probing
 from medssl.cli.selections import add_commands
+from medssl.cli.tracking import add_commands as add_tracking
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -213,6 +214,7 @@ def adapt(  # noqa: PLR0913, PLR0917  one argument per option
 
 add_pretraining(app)
 add_probing(app)
+add_tracking(app)
 add_finetuning(app)
 _from_file("evaluate", "Task models to metrics with intervals, on scans they never saw.")
 
