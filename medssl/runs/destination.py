@@ -61,11 +61,18 @@ def destination(config: TrackingConfig, folder: Path) -> Destination:
     """Return where the runs of ``folder`` are recorded."""
     uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
     uri = uri or f"sqlite:///{_working_area(Path(folder).resolve()) / 'mlflow.db'}"
-    artifacts = None
-    if uri.startswith("sqlite:///"):  # left to MLflow, files would go to the current folder
-        database = Path(uri.removeprefix("sqlite:///")).resolve()
-        artifacts = (database.parent / "mlartifacts").as_uri()
-    return Destination(uri, config.experiment, artifacts)
+    return Destination(uri, config.experiment, artifacts_of(uri))
+
+
+def artifacts_of(uri: str) -> str | None:
+    """Return where a store's files go; None where its server decides.
+
+    Left to MLflow, those of a SQLite store would go to the folder that the command is run in.
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(uri.removeprefix("sqlite:///")).resolve()
+    return (database.parent / "mlartifacts").as_uri()
 
 
 def _working_area(folder: Path) -> Path:

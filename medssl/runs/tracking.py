@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from medssl.runs.destination import Destination, TrackingConfig, destination
+from medssl.runs.destination import Destination, TrackingConfig, artifacts_of, destination
 from medssl.runs.environment import rank
 from medssl.runs.mlflow.connection import store_problem
 from medssl.runs.mlflow.sender import MlflowSender, child_sender, describe_spool
@@ -174,5 +174,5 @@ def _target(spool: Spool, to: Destination | str | None) -> Destination:
         return to
     identity = spool.identity
     given = to or os.environ.get("MLFLOW_TRACKING_URI")
-    root = None if given else identity["artifact_root"]
+    root = artifacts_of(given) if given else identity["artifact_root"]
     return Destination(given or identity["uri"], identity["experiment"], root)

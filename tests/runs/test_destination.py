@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from medssl.runs.destination import TrackingConfig, destination
+from medssl.runs.destination import TrackingConfig, artifacts_of, destination
 
 
 def test_the_store_is_the_config_then_the_environment_then_beside_the_run(tmp_path, monkeypatch):
@@ -31,3 +31,9 @@ def test_a_stage_inside_another_s_folder_is_recorded_where_that_one_is(tmp_path)
 def test_files_of_a_database_named_by_hand_lie_beside_it(tmp_path):
     to = destination(TrackingConfig(uri=f"sqlite:///{tmp_path / 'other.db'}"), tmp_path / "run")
     assert to.artifact_root == (tmp_path / "mlartifacts").as_uri()
+
+
+def test_files_of_a_store_in_sqlite_lie_beside_it_however_it_is_named(tmp_path):
+    store = f"sqlite:///{tmp_path / 'other.db'}"
+    assert artifacts_of(store) == (tmp_path / "mlartifacts").as_uri()
+    assert artifacts_of("http://server:5000") is None
