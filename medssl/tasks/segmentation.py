@@ -60,6 +60,11 @@ class Segmentation(Task):
     def answers(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.config.regions) or self.labels[1:]
 
+    def looked_for(self, names: tuple[str, ...] | None) -> dict[str, bool]:
+        """Return of every answer whether a case has it annotated; see :meth:`annotated`."""
+        channels = self.annotated(names).tolist()[-len(self.answers) :]  # without the background
+        return dict(zip(self.answers, channels, strict=True))
+
     @property
     def needs_decoder(self) -> bool:
         return self.config.deep_supervision

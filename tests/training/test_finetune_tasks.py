@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from medssl.data.preprocessing import as_metatensor
 from medssl.errors import ConfigError, InputError
+from medssl.evaluation.evaluate import EvaluateConfig, evaluate
 from medssl.inference.predictor import Predictor
 from medssl.labelled.cases import read_image
 from medssl.labelled.read import read_labelled
@@ -170,6 +172,13 @@ def test_cases_with_other_classes_annotated_train_together(tmp_path):
     encoder = {"name": "segresnet", "width": 4, "blocks": [1, 1, 1]}
     result = finetune(config(path, tmp_path / "run", encoder=encoder))
     assert result.summary["scratch_val_dice"] > 0
+    evaluated = {"finetune": tmp_path / "run", "out": tmp_path / "out", "resamples": 100}
+    evaluate(EvaluateConfig(**evaluated, tracking={"enabled": False}))
+    scored = pd.read_csv(tmp_path / "out/cases.csv").set_index(["case_key", "answer"])["dice"]
+    partly = {case.case_key for case in labelled.cases if case.annotated}
+    for (key, answer), dice in scored.items():
+        assert np.isnan(dice) == (key in partly and answer == "kernel")
+    assert scored.isna().any()
     described["training"][0]["annotated"] = ["liver"]
     path.write_text(json.dumps(described))
     with pytest.raises(InputError, match="names 'liver' in 1 case"):

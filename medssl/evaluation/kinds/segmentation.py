@@ -78,8 +78,10 @@ class SegmentationJudge(Judge):
         """Return Dice of every structure."""
         reference_CIJK, judged_IJK = self._truth(exam)
         masks_CIJK = self.models[model].masks(exam.volume) & judged_IJK
+        known = self._looked_for(case)
         return [
-            identity(case, model, name) | {DICE.column: dice(predicted, reference & judged_IJK)}
+            identity(case, model, name)
+            | {DICE.column: dice(predicted, reference & judged_IJK) if known[name] else NAN}
             for name, predicted, reference in zip(
                 self.answers, masks_CIJK, reference_CIJK, strict=True
             )
@@ -106,10 +108,17 @@ class SegmentationJudge(Judge):
             spacing_mm=exam.volume.spacing_mm,
             tolerance_mm=self.config.tolerance_mm,
         ).rename(columns={"class": "answer"})
+        unknown = ~scored["answer"].map(self._looked_for(case))
+        scored.loc[unknown, [metric.column for metric in SHOWN]] = NAN  # nobody looked for it
         for place, (name, value) in enumerate(identity(case, model, "").items()):
             if name != "answer":
                 scored.insert(place, name, value)
         return scored
+
+    def _looked_for(self, case: LabelledCase) -> dict[str, bool]:
+        task: Any = self.first.task
+        found: dict[str, bool] = task.looked_for(case.annotated)
+        return found
 
     def _truth(self, exam: Exam) -> tuple[Bools, Bools]:
         """Return the reference of every answer, ``(C, I, J, K)``, and which voxels count."""
