@@ -104,7 +104,8 @@ def score_lines(metrics: Mapping[str, Any] | None, member: str) -> list[str]:
     metric, found = headline_scores(metrics, member)
     if metrics is None or not found:
         return []
-    lines = [f"{_words(metric)}, {name}: {_interval(value)}" for name, value in found.items()]
+    title = next(about["title"] for about in metrics["shown"] if about["column"] == metric)
+    lines = [f"{title}, {name}: {_interval(value)}" for name, value in found.items()]
     about = (
         f"Over {metrics['patients']} patients held aside ({metrics['split']}), with a "
         f"{metrics['confidence']:.0%} bootstrap interval"

@@ -31,7 +31,7 @@ def test_a_method_is_trained_drawn_and_compared_with_its_bound(tmp_path, capsys)
 
 def test_small_crops_are_given_to_a_network_that_can_read_them(tmp_path):
     path = CONFIGS / "voco_paper.yaml"
-    bare = ["shared={}"]
+    bare = ["shared={}", "own={}"]
     tree = tree_of(path, load(CurvesConfig, SETTINGS, bare), tmp_path, tmp_path)
     views = tree["method"]["views"]
     assert (views["crop_voxels"], views["resize_to"]) == (24, None)

@@ -181,7 +181,7 @@ def test_a_bundle_that_is_not_the_model_leaves_nothing(tmp_path, monkeypatch, da
 
 def test_its_card_says_how_good_it_is_and_names_no_place():
     card = (bundle() / "docs" / "README.md").read_text()
-    assert "Dice, shell: 0.9" in card
+    assert "mean Dice, shell: 0.9" in card
     assert "CC-BY-4.0" in card
     assert "A. Tester" in card
     for path in bundle().rglob("*.*"):
