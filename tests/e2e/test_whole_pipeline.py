@@ -94,7 +94,9 @@ def test_one_parent_run_with_a_nested_run_per_stage(work):
 def test_no_picture_of_a_patient_is_sent_to_mlflow(work):
     sent = [path for path in (work / "work" / "mlartifacts").rglob("*") if path.is_file()]
     tables = {".csv", ".json", ".jsonl", ".md", ".parquet", ".safetensors", ".yaml"}
-    assert {path.name for path in sent if path.suffix not in tables} == {"curves.png"}
+    about_models = {"MLmodel", "requirements.txt"}
+    plots = {"curves.png", "scores.png"}
+    assert {path.name for path in sent if path.suffix not in tables} == plots | about_models
 
 
 def test_masks_lie_on_the_grids_of_their_inputs(work, root):

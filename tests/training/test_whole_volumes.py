@@ -15,8 +15,8 @@ def volumes(targets):
     ]
 
 
-def dataset(targets, *, balanced, augment=STILL, seed=0):
-    options = {"batch_size": 4, "seed": seed, "balanced": balanced}
+def dataset(targets, *, balanced, augment=STILL, seed=0, batch=4):
+    options = {"batch_size": batch, "seed": seed, "balanced": balanced}
     return WholeVolumeDataset(volumes(targets), augment, **options)
 
 
@@ -27,7 +27,7 @@ def test_classes_are_drawn_in_turn_however_rare_one_is():
 
 
 def test_without_balance_every_volume_is_drawn_once_an_epoch():
-    drawn = dataset([0] * 9 + [1], balanced=False)
+    drawn = dataset([0] * 9 + [1], balanced=False, batch=5)
     assert sorted(float(drawn[n]["image"].mean()) for n in range(10)) == list(range(10))
 
 
