@@ -19,7 +19,6 @@ from medssl.cli.reporters import duration
 from medssl.cli.run import user_errors_explained
 from medssl.config.load import load
 from medssl.pipeline import PipelineConfig, run_pipeline
-from medssl.runs.destination import destination
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "pipelines" / "quickstart.yaml"
 
@@ -40,10 +39,9 @@ def main(arguments: Sequence[str]) -> None:
             f"Took {duration(time.monotonic() - started_s)}. The same command continues or skips.",
         )
         if config.tracking.enabled:
-            mlflow = near(Path(sys.executable).with_name("mlflow"))
-            store = destination(config.tracking, config.work / "stage").shown
+            medssl = near(Path(sys.executable).with_name("medssl"))
             say("", "All runs, with their settings, curves and figures:")
-            say(f"  {mlflow} ui --backend-store-uri {store}")
+            say(f"  {medssl} board {near(config.work)}")
 
 
 if __name__ == "__main__":
