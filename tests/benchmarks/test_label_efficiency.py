@@ -75,6 +75,7 @@ def test_plans_are_not_chosen_on_seeds_that_are_compared():
         load(study.StudyConfig, study.SETTINGS, ["tuning.seeds=[1, 9]"])
 
 
+@pytest.mark.slow
 def test_it_pretrains_without_the_patients_held_aside_and_prints_a_table(shipped, tmp_path, capsys):
     data, work = tmp_path / "data", tmp_path / "work"
     (data / "volumes" / "mr").mkdir(parents=True)

@@ -9,6 +9,7 @@ from pipelines.benchmarks import voco_step
 TINY = ["--crops", "1", "--bases", "1", "--features", "12", "--rounds", "1"]
 
 
+@pytest.mark.slow
 def test_without_the_published_code_it_measures_ours_and_says_so(tmp_path, capsys):
     out = tmp_path / "numbers" / "step.json"
     assert voco_step.main([*TINY, "--out", str(out)]) == 0

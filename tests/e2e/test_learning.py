@@ -28,6 +28,7 @@ def bound_of(views):
     return best_constant_of(np.concatenate([cut.geometry["position_labels_BNK"] for cut in cuts]))
 
 
+@pytest.mark.slow
 def test_voco_places_crops_of_volumes_it_never_saw(quickstart_config, quickstart_store):
     trained_on = {quickstart_store.entry(k).patient_key for k in quickstart_store.keys("train")}
     unseen = {quickstart_store.entry(k).patient_key for k in quickstart_store.keys("val")}
