@@ -20,6 +20,7 @@ from medssl.evaluation.intervals import (
     Resampling,
     StatisticEstimate,
     bca_interval,
+    draw_counts,
 )
 from medssl.evaluation.weighted import Weighted
 
@@ -129,11 +130,7 @@ class Draws:
     def _drawn(self) -> Floats:
         """How often each patient is drawn, in the draws of ``bootstrap_statistic``."""
         rng, shape = np.random.default_rng(self.how.seed), (self.how.resamples, self.patients)
-        numbered = (
-            rng.integers(self.patients, size=shape) + self.patients * np.arange(shape[0])[:, None]
-        )
-        counted = np.bincount(numbered.ravel(), minlength=shape[0] * shape[1])
-        return counted.reshape(shape).astype(np.float64)
+        return draw_counts(rng.integers(self.patients, size=shape), self.patients)
 
     @cached_property
     def _exchanges(self) -> Floats:

@@ -133,8 +133,8 @@ def bootstrap_statistic(
 
     Patients are drawn with replacement and all their cases come along. Draws in which the
     statistic is undefined, such as an area under the curve of one class, are left out and
-    counted. Where the statistic of all cases is undefined, or that of most draws, there is no
-    interval.
+    counted. There is no interval where the statistic of all cases is undefined, or that of most
+    draws, or where fewer than two patients can be left out.
 
     Args:
         statistic: Called with ``cases``, or rows of them; ``auroc`` of targets and scores.
@@ -181,26 +181,30 @@ def bca_interval(
     confidence: float,
     bounds: tuple[float, float] = ANYTHING,
 ) -> tuple[float, float]:
-    """Return the BCa interval, widened for few patients; it always holds ``value``.
+    """Return the BCa interval, widened for few patients; where there is one, it holds ``value``.
 
     Levels are equation 14.10 of Efron & Tibshirani 1993, the acceleration is their 14.15 by the
     jackknife. Each end then moves away from ``value`` by ``t / z * sqrt(n / (n - 1))``, where t
-    and z are the quantiles of Student's distribution of n - 1 degrees and of the normal one.
+    and z are the quantiles of Student's distribution of n - 1 degrees and of the normal one. Where
+    fewer than two patients can be left out, both ends are NaN.
 
     Args:
         draws_R: The statistic of each draw of patients.
         value: The statistic of all patients.
-        without_P: The statistic without each patient.
+        without_P: The statistic without each patient, where it is defined.
         confidence: Share of intervals that would hold the true value.
         bounds: What the statistic can be.
     """
+    count = len(without_P)
+    if count < 2:  # noqa: PLR2004 - no spread, and no degree of freedom
+        return NAN, NAN
     below = np.mean(draws_R < value) + np.mean(draws_R == value) / 2
     half = 0.5 / len(draws_R)
     bias = float(norm.ppf(np.clip(below, half, 1 - half)))
     apart_P = without_P.mean() - without_P
     spread = float(np.sum(apart_P**2)) ** 1.5
     acceleration = float(np.sum(apart_P**3)) / (6 * spread) if spread > 0 else 0.0
-    z, count = float(norm.ppf((1 + confidence) / 2)), len(without_P)
+    z = float(norm.ppf((1 + confidence) / 2))
     levels = [_level(bias, bias + side * z, acceleration) for side in (-1, 1)]
     ends = np.quantile(draws_R, levels)
     widened = float(student.ppf((1 + confidence) / 2, count - 1)) / z * (count / (count - 1)) ** 0.5
@@ -233,8 +237,10 @@ def pigeonhole_mean(
     """
     rng = np.random.default_rng(seed)
     seeds, patients = values_SP.shape
-    weights_RS = _counts(rng.integers(seeds, size=(resamples, seeds)), seeds) / seeds
-    weights_RP = _counts(rng.integers(patients, size=(resamples, patients)), patients) / patients
+    weights_RS = draw_counts(rng.integers(seeds, size=(resamples, seeds)), seeds) / seeds
+    weights_RP = (
+        draw_counts(rng.integers(patients, size=(resamples, patients)), patients) / patients
+    )
     means_R = np.einsum("rs,sp,rp->r", weights_RS, values_SP, weights_RP, optimize=True)
     tail = 50 * (1 - confidence)
     low, high = np.percentile(means_R, [tail, 100 - tail])
@@ -243,7 +249,7 @@ def pigeonhole_mean(
     )
 
 
-def _counts(drawn_RN: NDArray[np.int64], size: int) -> Floats:
+def draw_counts(drawn_RN: NDArray[np.int64], size: int) -> Floats:
     """Return how often each of ``size`` items was drawn, per row."""
     offset = np.arange(len(drawn_RN))[:, None] * size
     counted = np.bincount((drawn_RN + offset).ravel(), minlength=len(drawn_RN) * size)

@@ -1,7 +1,7 @@
 """Whether a model serves everybody alike: metrics by sex, age, scanner, site and the like."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -114,11 +114,12 @@ def subgroup_table(
     kept = cases.dropna(subset=list(columns))
     rows, tests = list[Group](), list[float]()
     for attribute in attributes:
-        found = [measure.group(kept, attribute, inside) for inside in _groups(kept[attribute])]
+        groups, found = _groups(kept[attribute]), list[Group]()
+        mirrored = len(groups) == 2  # noqa: PLR2004 - one comparison, told from both sides
+        for group in groups:
+            twin = found[0] if mirrored and found else None
+            found.append(measure.group(kept, attribute, group, twin))
         rows += found
-        mirrored = len(found) == 2  # noqa: PLR2004 - one comparison, told from both sides
-        if mirrored:
-            found[1] = _mirrored(found[1], found[0])
         tests += [row.p_value if not (mirrored and n) else NAN for n, row in enumerate(found)]
     corrected = holm(tests)
     for n, row in enumerate(rows):
@@ -139,7 +140,10 @@ class _Measure:
     how: Resampling
     bounds: tuple[float, float]
 
-    def group(self, cases: pd.DataFrame, attribute: str, named: "_Named") -> Group:
+    def group(
+        self, cases: pd.DataFrame, attribute: str, named: "_Named", twin: Group | None
+    ) -> Group:
+        """Return the row of a group; ``twin`` is that of the only other one, if it is known."""
         inside = named.inside
         patients = cases.loc[inside, PATIENT].nunique()
         others = cases.loc[~inside, PATIENT].nunique()
@@ -154,7 +158,7 @@ class _Measure:
         if others < self.at_least:
             few = "no others" if not others else f"fewer than {self.at_least} other patients"
             return Group(**row, note=f"{few} to compare with")
-        return Group(**row, **self._difference(sides))
+        return Group(**row, **(_mirrored(twin) if twin else self._difference(sides)))
 
     def _sides(self, cases: pd.DataFrame, inside: NDArray[np.bool_]) -> pd.DataFrame:
         """Return what the statistic is of: cases, or patients' means inside and outside."""
@@ -196,15 +200,14 @@ class _Measure:
         )
 
 
-def _mirrored(row: Group, other: Group) -> Group:
-    """Return a row with the difference that the only other group has to it."""
-    return replace(
-        row,
-        difference=-other.difference,
-        difference_low=-other.difference_high,
-        difference_high=-other.difference_low,
-        p_value=other.p_value,
-    )
+def _mirrored(twin: Group) -> dict[str, float]:
+    """Return the difference to the only other group, told from this side."""
+    return {
+        "difference": -twin.difference,
+        "difference_low": -twin.difference_high,
+        "difference_high": -twin.difference_low,
+        "p_value": twin.p_value,
+    }
 
 
 def shuffle_p_value(

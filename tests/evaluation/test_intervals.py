@@ -170,6 +170,14 @@ def test_a_statistic_that_is_seldom_defined_has_no_interval():
     assert np.isnan(none.value)
 
 
+def test_a_statistic_that_hangs_on_one_patient_has_no_interval():
+    targets, scores = np.array([1, 0, 1]), np.array([0.9, 0.2, 0.4])  # without a: one class alone
+    found = bootstrap_statistic(area, (targets, scores), ["a", "a", "b"])
+    assert found.value == 1
+    assert 2 * found.undefined_draws < 2000
+    assert np.isnan([found.low, found.high]).all()
+
+
 def slow_pigeonhole(values_SP, resamples, seed):
     """Draw seeds and patients anew, one draw after the other."""
     rng = np.random.default_rng(seed)

@@ -82,6 +82,23 @@ def test_two_groups_are_one_comparison_told_from_both_sides():
     assert table.loc[table["attribute"] == "sex", "p_holm"].min() > 0.05
 
 
+def test_one_comparison_is_drawn_once():
+    calls = 0
+
+    def counted(values_N):
+        nonlocal calls
+        calls += 1
+        return values_N.mean()
+
+    cases, by_calls = made_up(patients=12), []
+    for names in (["a", "b"], ["a", "b", "c"]):
+        calls, cases["view"] = 0, np.resize(names, len(cases))
+        subgroup_table(cases, ["view"], ["dice"], counted, how=QUICK)
+        by_calls.append(calls / len(names))
+    # the value of every group, and both sides of every difference: drawn, left out, shuffled
+    assert by_calls[0] < 0.7 * by_calls[1]
+
+
 def test_bands_come_in_their_order():
     cases = made_up()
     cases["age"] = bands(cases["age_years"], AGE_EDGES_YEARS, "years")

@@ -142,6 +142,13 @@ def test_one_patient_has_a_value_and_no_interval():
     assert np.isnan(found.low)
 
 
+def test_a_statistic_that_hangs_on_one_patient_has_no_interval():
+    statistic = weighted.auroc(np.array([1.0, 0, 1]), np.array([0.9, 0.2, 0.4]))
+    found = Draws(["a", "a", "b"], Resampling()).estimate(statistic, (0, 1))
+    assert found.value == 1
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_nobody_has_nothing():
     none = np.array([])
     assert np.isnan(Draws([], Resampling()).estimate(weighted.auroc(none, none)).value)

@@ -12,7 +12,7 @@ from medssl.evaluation.exam import Exam
 from medssl.evaluation.kinds.base import Grouped, Json, Judge, Judgement, Picture, identity
 from medssl.evaluation.kinds.statistics import Measure, Statistics
 from medssl.evaluation.regression_metrics import save_agreement
-from medssl.evaluation.summary import MEAN, Metric, by_case, primary, summarise_means
+from medssl.evaluation.summary import MEAN, Metric, by_case, summarise_means
 from medssl.labelled.cases import LabelledCase
 from medssl.runs.progress import track
 
@@ -62,7 +62,7 @@ class RegressionJudge(Judge):
         metrics = summarise_means(table, errors, self.how)
         for by_answer in (*metrics["scores"][MAE.column].values(), *_of(metrics, MAE)):
             by_answer.pop(MEAN, None)  # of different units
-        of_all = Statistics(table, self.how).summarise(STATISTICS)
+        of_all = Statistics(table, self.how).summarise(STATISTICS, differences=False)
         metrics["scores"] |= of_all["scores"]
         return Judgement(
             table=table,
@@ -105,7 +105,7 @@ class RegressionJudge(Judge):
     def grouped(self, table: pd.DataFrame, model: str) -> Grouped:
         """Return the error of every case."""
         column = self.headline.column
-        values = by_case(table, column)[model, primary(self.answers)]
+        values = by_case(table, column)[model, self.answer]
         return Grouped(values.rename(column).reset_index(), [column], None)
 
     def _agreement(self, table: pd.DataFrame, folder: Path) -> list[Picture]:
