@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 from torch import Tensor
 
 from medssl.data.preprocessing import as_metatensor, build, compose, in_memory
@@ -99,8 +98,7 @@ class Predictor:
         Raises:
             RejectedFileError: The volume has no contrast, so there is nothing to see in it.
         """
-        if volume.array_IJK.min() == volume.array_IJK.max():
-            raise RejectedFileError("constant", "every voxel has the same value")
+        _check_contrast(volume)
         answer: dict[str, Any] = self._activate(self.logits(volume))
         return answer
 
@@ -147,8 +145,7 @@ class Predictor:
         """
         if self.task.kind == "segmentation":
             raise ValueError("a segmentation has masks: use `masks`")
-        if volume.array_IJK.min() == volume.array_IJK.max():
-            raise RejectedFileError("constant", "every voxel has the same value")
+        _check_contrast(volume)
         pred = self.logits(volume)["pred"].double()
         values = self.task.in_units(pred) if isinstance(self.task, Regression) else pred
         return np.asarray(values.numpy(), np.float64)
@@ -161,8 +158,7 @@ class Predictor:
         """
         outputs = self.outputs(volume)
         if isinstance(self.task, Classification):
-            squash = softmax if self.task.config.one_of_several else expit
-            outputs = squash(outputs)
+            outputs = self.task.probabilities(torch.from_numpy(outputs)[None])[0].numpy()
         return dict(zip(self.task.answers, outputs.tolist(), strict=True))
 
 
@@ -198,6 +194,11 @@ class Ensemble(Predictor):
         """Return the mean of the members' outputs."""
         outputs = [member.outputs(volume) for member in self.members]
         return np.asarray(np.mean(outputs, axis=0), np.float64)
+
+
+def _check_contrast(volume: Volume) -> None:
+    if volume.array_IJK.min() == volume.array_IJK.max():
+        raise RejectedFileError("constant", "every voxel has the same value")
 
 
 def painted(masks_CIJK: NDArray[np.bool_]) -> NDArray[np.uint8]:

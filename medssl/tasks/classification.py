@@ -103,6 +103,10 @@ class Classification(WholeVolumeTask):
         each_BC = F.binary_cross_entropy_with_logits(output, smooth_BC, reduction="none")
         return mean_where_known(each_BC, known_BC)
 
+    def probabilities(self, logits_BC: Tensor) -> Tensor:
+        """Return the probability of every class or finding, ``(B, classes)``."""
+        return logits_BC.softmax(1) if self.config.one_of_several else logits_BC.sigmoid()
+
     def objective(
         self, network: nn.Module, encoder: Encoder, decoder: Decoder | None = None
     ) -> Objective:

@@ -90,7 +90,6 @@ def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict
     """Return what the twins share, and how many cases each part has; leaves ``splits.json``."""
     parts = split_cases(labelled.cases, config.splits, folds=labelled.folds)
     task = build_task(config, labelled, parts["train"])
-    encoder = build_network(config, config.members[0], task).encoder
     write_json(
         config.out / "splits.json",
         {"dataset": labelled.name, "digest": labelled.digest, "cases": parts},
@@ -99,7 +98,6 @@ def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict
         config=config.in_steps(),
         labelled=labelled,
         task=task,
-        encoder=encoder.config,  # type: ignore[arg-type]
         cases={part: [labelled.case(key) for key in parts[part]] for part in PARTS},
     )
     return plan, {f"{part}_cases": len(keys) for part, keys in parts.items()}

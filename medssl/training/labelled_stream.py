@@ -30,7 +30,7 @@ class LabelledSource(Config):
     """Which labelled volumes come beside the crop store; they are kept in memory."""
 
     dataset: Path
-    """The data set's `dataset.json`, as the Medical Segmentation Decathlon lays it out. Volumes
+    """The labelled data set, as for `medssl finetune`, of classes that exclude each other. Volumes
     are resampled to the store's spacing."""
     intensity: Scale | None = None
     """How their intensities become [0, 1]; null: as `data.intensity` says for their modality."""
@@ -89,7 +89,7 @@ class LabelledStream:
                 are enough.
             seed: Decides the order of the volumes and everything drawn.
         """
-        keys = split_cases(self.labelled.cases, self.source.splits)[part]
+        keys = split_cases(self.labelled.cases, self.source.splits, folds=self.labelled.folds)[part]
         volumes = prepare_volumes(
             [self.labelled.case(key) for key in keys],
             self.preprocessing.specs(),
@@ -135,7 +135,13 @@ def open_stream(
             f"method expects {wanted.classes}",
             hint=f"set method.patches.classes to {len(labelled.labels)}",
         )
-    split_cases(labelled.cases, source.splits)
+    if labelled.regions or labelled.ignore_label is not None:
+        raise ConfigError(
+            f"{source.dataset} declares {'regions' if labelled.regions else 'an ignored label'}, "
+            "and a pretraining learns from classes that exclude each other, of every voxel",
+            hint="choose another data set, or fine-tune on this one",
+        )
+    split_cases(labelled.cases, source.splits, folds=labelled.folds)
     scale = _scale(source, labelled, intensity)
     preprocessing = PreprocessingConfig(spacing_mm=store.spacing_mm, intensity=scale)
     preprocessing.specs()

@@ -76,7 +76,8 @@ def _auroc(
     """AUROC of each class against the rest, and their mean; the loss, to tell equals apart."""
     logits_NC = torch.cat(list(outputs))
     target = torch.stack([volume["target"] for volume in volumes])
-    scores_NC = by_patient(logits_NC.double().numpy(), patients)
+    shares_NC = task.probabilities(logits_NC.double())
+    scores_NC = by_patient(shares_NC.numpy(), patients)
     truth_NC = by_patient(findings(task, target).numpy(), patients)
     by_class = [
         auroc(truth_NC[:, column], scores_NC[:, column]) for column in range(truth_NC.shape[1])

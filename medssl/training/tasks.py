@@ -8,6 +8,7 @@ import numpy as np
 from medssl.errors import ConfigError
 from medssl.labelled.cases import LabelledCase, LabelledSet
 from medssl.tasks.base import Task
+from medssl.tasks.classification import Classification
 from medssl.tasks.regression import Regression
 from medssl.tasks.segmentation import Segmentation
 from medssl.training.finetune_config import FinetuneConfig
@@ -40,8 +41,11 @@ def build_task(config: FinetuneConfig, labelled: LabelledSet, train_keys: Sequen
             found["ignore_label"] = labelled.ignore_label
         return options.model_copy(update=found).build(labels=labelled.labels)  # type: ignore[no-any-return]
     labels = options.labels_of(_values(labelled, options.target_columns))
+    train = [labelled.case(key) for key in train_keys]
+    if isinstance(options, Classification.Config) and options.one_of_several:
+        _check_classes(options.columns[0], labels, labelled, train)
     if isinstance(options, Regression.Config):
-        options = _in_units(options, [labelled.case(key) for key in train_keys])
+        options = _in_units(options, train)
     return options.build(labels=labels)  # type: ignore[no-any-return]
 
 
@@ -58,6 +62,25 @@ def _values(labelled: LabelledSet, columns: Sequence[str]) -> Mapping[str, tuple
         column: tuple(sorted({case.targets[column] for case in labelled.cases} - {""}))
         for column in columns
     }
+
+
+def _check_classes(
+    column: str, labels: Sequence[str], labelled: LabelledSet, train: Sequence[LabelledCase]
+) -> None:
+    """Refuse a column that holds no classes, or training cases of one class alone."""
+    cases = len(labelled.cases)
+    if 2 * len(labels) > cases:  # such as a column of names, which must get no further
+        raise ConfigError(
+            f"the column {column} has {len(labels)} different values in {cases} cases, which is "
+            "too many for classes",
+            hint="choose another column, or the task regression where it holds numbers",
+        )
+    known = {case.targets[column] for case in train} - {""}
+    if len(known) < 2:  # noqa: PLR2004 - a choice needs two
+        raise ConfigError(
+            f"the training cases are of {len(known)} of the {len(labels)} classes of {column}",
+            hint="train on more patients, or split them with another seed",
+        )
 
 
 def _in_units(options: Regression.Config, cases: Sequence[LabelledCase]) -> Regression.Config:

@@ -58,7 +58,6 @@ class Plan:
     config: FinetuneConfig
     labelled: LabelledSet
     task: Task
-    encoder: Encoder.Config
     cases: Mapping[Part, Sequence[LabelledCase]]
 
     @cached_property
@@ -188,7 +187,7 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
     _draw(folder, best)
     best.restore_best(network)
     strategy.finished(network, encoder)
-    save_task_model(folder, network, _describe(plan, built.definition, trained))
+    save_task_model(folder, network, _describe(plan, built, trained))
     return _summary_of(member, trained)
 
 
@@ -268,13 +267,13 @@ def training_batches(plan: Plan, *, start: int) -> DataLoader[Patch]:
     )
 
 
-def _describe(plan: Plan, network_def: Spec | None, trained: dict[str, Any]) -> ModelDescription:
+def _describe(plan: Plan, built: Built, trained: dict[str, Any]) -> ModelDescription:
     config, labelled, task = plan.config, plan.labelled, plan.task
     return ModelDescription(
         title=f"{labelled.name} {task.kind}: {', '.join(task.answers)}",
         task=task.config.model_dump(mode="json"),
-        encoder=plan.encoder.model_dump(mode="json"),
-        network_def=network_def,
+        encoder=built.encoder.config.model_dump(mode="json"),  # type: ignore[union-attr,operator]
+        network_def=built.definition,
         labels=task.labels,
         modality=labelled.modality,
         spacing_mm=config.preprocessing.spacing_mm,

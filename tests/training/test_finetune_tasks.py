@@ -192,6 +192,7 @@ def test_cases_with_other_classes_annotated_train_together(tmp_path):
         ({"name": "classification", "columns": ["colour"]}, "has no column colour"),
         ({"name": "classification", "columns": ["size", "kernel"]}, "beside 0 and 1"),
         ({"name": "regression", "columns": ["finding"]}, "are no numbers"),
+        ({"name": "classification", "columns": ["size"]}, "too many for classes"),
     ],
 )
 def test_a_set_that_has_not_what_the_task_learns_is_explained(table, tmp_path, task, said):
@@ -199,6 +200,13 @@ def test_a_set_that_has_not_what_the_task_learns_is_explained(table, tmp_path, t
     with pytest.raises((ConfigError, InputError), match=said):
         finetune(settings)
     assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_training_cases_of_one_class_alone_are_explained(table, tmp_path):
+    task = {"name": "classification", "columns": ["finding"]}
+    one = {"encoder": {"name": "segresnet"}, "splits": {"test": 0.6, "val": 0.3}}
+    with pytest.raises(ConfigError, match="are of 1 of the 2 classes of finding"):
+        finetune(about_volumes(table, tmp_path / "run", task, **one))
 
 
 def test_attention_is_adapted_by_small_matrices_that_are_merged(tmp_path):

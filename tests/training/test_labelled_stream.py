@@ -1,5 +1,6 @@
 """Labelled patches beside crops: paired by sample, resumed exactly, refused where unfit."""
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -15,8 +16,10 @@ from medssl.data.normalize import IntensityConfig
 from medssl.data.store import CropStore
 from medssl.data.views import LabelledPatches
 from medssl.errors import ConfigError
+from medssl.labelled.read import read_labelled
 from medssl.labelled.splits import LabelledSplitConfig
 from medssl.models.weights import load_decoder, load_encoder
+from medssl.training import labelled_stream
 from medssl.training.labelled_stream import LabelledSource, PairedCollate, open_stream
 from medssl.training.patches import PatchAugmentConfig
 from medssl.training.pretrain import PretrainConfig, pretrain
@@ -115,6 +118,20 @@ def test_other_classes_than_the_methods_are_named(dataset, store):
         ConfigError, match="3 classes with the background, and the method expects 5"
     ):
         open_stream(LabelledSource(dataset=dataset), wanted, CropStore(store), IntensityConfig())
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [({"ignore_label": 3}, "an ignored label"), ({"regions": (("both", (1, 2)),)}, "regions")],
+)
+def test_what_a_pretraining_cannot_learn_from_is_refused(
+    dataset, store, monkeypatch, declared, said
+):
+    labelled = dataclasses.replace(read_labelled(dataset), **declared)
+    monkeypatch.setattr(labelled_stream, "read_labelled", lambda _: labelled)
+    source = LabelledSource(dataset=dataset, splits=LabelledSplitConfig(**SPLITS))
+    with pytest.raises(ConfigError, match=f"declares {said}"):
+        open_stream(source, WANTED, CropStore(store), IntensityConfig())
 
 
 def test_a_data_set_of_no_known_modality_asks_for_one(dataset, store):

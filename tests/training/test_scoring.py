@@ -139,6 +139,20 @@ def test_auroc_of_classes_is_that_of_their_patients():
     assert scores["val/loss"] == pytest.approx(float(task.loss(logits, target)))
 
 
+def test_cases_are_ranked_by_probability_not_by_one_of_its_logits():
+    task = Classification.Config(columns=("finding",)).build(labels=("no", "yes"))
+    logits = {0: [5.0, 4.0], 1: [0.0, 2.0]}  # the logit of yes is higher where it is not the case
+
+    class Known(nn.Module):
+        def forward(self, x):
+            return torch.tensor([logits[int(x[0, 0, 0, 0, 0])]])
+
+    volumes = [
+        {"image": torch.full((1, 2, 2, 2), float(n)), "target": torch.tensor(n)} for n in logits
+    ]
+    assert score(Known(), task, volumes, ["a", "b"], **SIZE)["val/auroc_yes"] == 1.0
+
+
 def test_what_is_not_known_does_not_count():
     truth, scores = np.array([1.0, 0.0, np.nan, 1.0]), np.array([0.9, 0.1, 5.0, 0.8])
     assert auroc(truth, scores) == 1.0
