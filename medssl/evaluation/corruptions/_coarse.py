@@ -1,5 +1,6 @@
 """A coarser grid and back, for corruptions that lose resolution."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,37 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medssl.data.resample import resample, resampled_grid
+from medssl.evaluation.corruptions.base import Amounts, Corruption, Scale, with_values
+from medssl.evaluation.exam import Exam
 from medssl.io.volume import Volume
+
+
+class Coarser(Corruption):
+    """A scan as if it had been taken on a coarser grid; what is coarser already stays."""
+
+    class Config(Corruption.Config):
+        severities_mm: Amounts
+        """Steps of the coarser grid."""
+
+    config: Config
+
+    def scale(self, modality: str) -> Scale:
+        """Count in millimetres."""
+        return Scale(self.config.severities_mm, "mm")
+
+    def apply(self, exam: Exam, severity: float, rng: np.random.Generator) -> Exam:
+        """Take the coarser grid, and interpolate between its points."""
+        wanted_mm = tuple(
+            max(step_mm, severity) if self.is_lost(axis, exam.volume) else step_mm
+            for axis, step_mm in enumerate(exam.volume.spacing_mm)
+        )
+        if wanted_mm == exam.volume.spacing_mm:
+            return exam
+        return with_values(exam, through_grid(exam.volume, wanted_mm))
+
+    @abstractmethod
+    def is_lost(self, axis: int, volume: Volume) -> bool:
+        """Return whether resolution is lost along an axis."""
 
 
 def through_grid(volume: Volume, spacing_mm: Sequence[float]) -> NDArray[Any]:

@@ -64,6 +64,13 @@ def is_hu(modality: str) -> bool:
     return modality == "CT"
 
 
+def hu_or_shares(
+    modality: str, severities_hu: tuple[float, ...], severities: tuple[float, ...]
+) -> Scale:
+    """Count in Hounsfield units where there are any, else in shares of the spread."""
+    return Scale(severities_hu, "HU") if is_hu(modality) else Scale(severities, SPREAD)
+
+
 def spread(volume: Volume) -> float:
     """Return what severities without a unit are shares of: the 0.5th to the 99.5th percentile."""
     low, high = np.percentile(volume.array_IJK, PERCENTILES)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from medssl.evaluation.corruptions.base import (
-    SPREAD,
     Amounts,
     Corruption,
     Scale,
+    hu_or_shares,
     is_hu,
     spread,
     with_values,
@@ -29,8 +29,7 @@ class Noise(Corruption):
 
     def scale(self, modality: str) -> Scale:
         """Count in Hounsfield units where there are any."""
-        hu, other = Scale(self.config.severities_hu, "HU"), Scale(self.config.severities, SPREAD)
-        return hu if is_hu(modality) else other
+        return hu_or_shares(modality, self.config.severities_hu, self.config.severities)
 
     def apply(self, exam: Exam, severity: float, rng: np.random.Generator) -> Exam:
         """Return the noisy scan.
