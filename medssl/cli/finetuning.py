@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from medssl.cli.options import Config, DryRun, Overrides, Overwrite
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file to ``app``."""
@@ -13,11 +15,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def finetune(  # noqa: PLR0913, PLR0917  one argument per option
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings, as section.key=value."),
-    ] = None,
+    config: Config,
+    overrides: Overrides = None,
     from_scratch_twin: Annotated[
         bool | None,
         typer.Option(
@@ -47,12 +46,8 @@ def finetune(  # noqa: PLR0913, PLR0917  one argument per option
             "file.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what the folder holds, if made otherwise.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the configuration, print it whole, and stop.")
-    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Encoder and labelled scans to a task model, and its twin trained from scratch.
 
@@ -82,10 +77,10 @@ def finetune(  # noqa: PLR0913, PLR0917  one argument per option
 def _has_study(config: Path, overrides: Sequence[str]) -> bool:
     """Return whether the file or an override sets something of the section ``study``."""
     from medssl.cli.run import user_errors_explained
-    from medssl.config.base import Config
+    from medssl.config.base import Config as AnyConfig
     from medssl.config.load import read_tree
 
     if any(item.startswith("study.") for item in overrides):
         return True
     with user_errors_explained():
-        return "study" in read_tree(config, Config)
+        return "study" in read_tree(config, AnyConfig)

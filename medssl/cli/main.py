@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from medssl.cli.finetuning import add_commands as add_finetuning
+from medssl.cli.options import Config, DryRun, Overrides, Overwrite, Refined
 from medssl.cli.pretraining import add_commands as add_pretraining
-from medssl.cli.probing import add_commands as add_probing
 from medssl.cli.selections import add_commands
 from medssl.cli.tracking import add_commands as add_tracking
 
@@ -17,22 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", show_default=False)]
-Refined = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="YAML file with further settings."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings, as section.key=value."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what the folder holds, if made otherwise.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check the configuration, print it whole, and stop.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -213,7 +197,7 @@ def adapt(  # noqa: PLR0913, PLR0917  one argument per option
 
 
 add_pretraining(app)
-add_probing(app)
+_from_file("probe", "Encoders and labelled scans to what they know without fine-tuning.")
 add_tracking(app)
 add_finetuning(app)
 _from_file("evaluate", "Task models to metrics with intervals, on scans they never saw.")

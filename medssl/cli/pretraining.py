@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medssl.cli.options import Config, DryRun, Overrides, Overwrite
+
 if TYPE_CHECKING:
     from medssl.training.plan import Plan
 
@@ -23,11 +25,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def pretrain(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings, as section.key=value."),
-    ] = None,
+    config: Config,
+    overrides: Overrides = None,
     plan: Annotated[
         bool,
         typer.Option(
@@ -40,12 +39,8 @@ def pretrain(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --plan: also write it as JSON.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what the folder holds, if made otherwise.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the configuration, print it whole, and stop.")
-    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Crop store to an encoder, without labels."""
     from medssl.cli.run import Request
