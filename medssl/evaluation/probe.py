@@ -21,7 +21,13 @@ from medssl.evaluation.frozen.measure import Questions, measure
 from medssl.evaluation.frozen.options import CkaOptions, ScoreOptions
 from medssl.evaluation.frozen.results import Result
 from medssl.evaluation.frozen.source import Source, open_source
-from medssl.evaluation.frozen.subjects import Subject, digests, load_subjects
+from medssl.evaluation.frozen.subjects import (
+    CHECKPOINT,
+    RANDOM,
+    Subject,
+    digests,
+    load_subjects,
+)
 from medssl.evaluation.frozen.targets import known_rows, read_targets
 from medssl.evaluation.intervals import Estimate, Resampling
 from medssl.inference.predictor import choose_device
@@ -87,7 +93,18 @@ class ProbeStageConfig(Config):
     @field_validator("encoders", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        return {Path(value).stem: value} if isinstance(value, str | Path) else value
+        if not isinstance(value, str | Path):
+            return value
+        path = Path(value)
+        return {path.stem if path.suffix == CHECKPOINT else path.name: value}
+
+    @field_validator("encoders")
+    @classmethod
+    def _leave_names_to_twins(cls, encoders: dict[str, Path]) -> dict[str, Path]:
+        taken = [name for name in encoders if name.startswith(f"{RANDOM}_")]
+        if taken:
+            raise ValueError(f"{taken[0]}: names that begin with {RANDOM}_ are those of the twins")
+        return encoders
 
     @property
     def fed(self) -> dict[str, Any]:
@@ -260,7 +277,8 @@ def _leave(run: StageRun, config: ProbeStageConfig, report: dict[str, Any]) -> S
     for name, of_one in encoders.items():
         main = _main(of_one["scores"])
         if main is not None:
-            summary[f"{name}_{main}"] = round(of_one["scores"][main]["mean"], 4)
+            metric = main.replace("@", "_at_")  # which MLflow has no room for
+            summary[f"{name}_{metric}"] = round(of_one["scores"][main]["mean"], 4)
     summary["verdict"] = report["verdict"]
     return run.finish(
         summary=summary,

@@ -1,7 +1,7 @@
 """What the encoder knows of labels while it learns without them."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -66,14 +66,7 @@ def read_labels(config: ProbeConfig, store: CropStore) -> Labels:
             f"{config.table}: not a table of labels ({type(error).__name__})",
             hint="a CSV file with the columns volume_key and label",
         ) from error
-    known = {key for first in store.keys(None) for key in store.views(first)}
-    strange = sorted(rows.keys() - known)
-    if strange:
-        raise InputError(
-            f"{config.table}: {len(strange)} of {len(rows)} volumes are not in the store, such as "
-            f"{strange[0]}",
-            hint="volume_key is the store's own key of a volume",
-        )
+    check_known(config.table, rows.keys(), store)
     names = sorted(set(rows.values()))
     patients = [store.entry(key).patient_key for key in rows]
     if len(names) < 2 or len(set(patients)) < config.folds:  # noqa: PLR2004 - something to tell apart
@@ -84,6 +77,16 @@ def read_labels(config: ProbeConfig, store: CropStore) -> Labels:
         )
     labels_N = torch.tensor([names.index(label) for label in rows.values()])
     return Labels(list(rows), patients, labels_N)
+
+
+def check_known(table: Path, keys: Set[str], store: CropStore) -> None:
+    """Raise InputError unless the store has all volumes of a table, none of which is quoted."""
+    known = {key for first in store.keys(None) for key in store.views(first)}
+    if strange := keys - known:
+        raise InputError(
+            f"{table}: {len(strange)} of {len(keys)} volumes are not in the store",
+            hint="volume_key is the store's own key of a volume",
+        )
 
 
 class Probe(lightning.Callback):

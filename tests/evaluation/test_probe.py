@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from typer import Typer
+import yaml
 from typer.testing import CliRunner
 
+from medssl.cli.main import app
 from medssl.errors import ConfigError, FolderError, InputError
 from medssl.evaluation.frozen import look
 from medssl.evaluation.probe import ProbeStageConfig, probe, verdict
@@ -115,6 +116,7 @@ def test_an_interrupted_probe_embeds_no_encoder_twice(made, monkeypatch, tmp_pat
         probe(config(made, **quick))
     result = probe(config(made, **quick))
     assert len(seen) == 24 + 22
+    assert "mine_knn_accuracy_at_1" in result.summary  # MLflow takes no @ in a name
     monkeypatch.setattr(look, "describe", describe)
     whole = probe(config(made, **quick | {"out": tmp_path / "whole"}))
     texts = [(folder / "scores.json").read_text() for folder in (result.folder, whole.folder)]
@@ -196,6 +198,13 @@ def test_what_cannot_be_asked_is_explained_before_anything_is_left(
 def test_a_path_alone_is_named_as_its_folder_is(made):
     assert config(made, encoders=str(made[2])).encoders == {"encoder": made[2]}
     assert config(made, encoders={"mine": made[2]}).encoders == {"mine": made[2]}
+    assert list(config(made, encoders="runs/voco-lr0.1").encoders) == ["voco-lr0.1"]
+    assert list(config(made, encoders="r/checkpoints/step-1.ckpt").encoders) == ["step-1"]
+
+
+def test_the_names_of_twins_are_not_for_encoders(made):
+    with pytest.raises(ValueError, match="random_a: names that begin with random_"):
+        config(made, encoders={"a": made[2], "random_a": made[2]})
 
 
 def of_encoder(mean, low, high):
@@ -217,13 +226,7 @@ def test_the_verdict_says_no_more_than_the_interval(found, said):
 
 
 def test_the_command_reads_a_file(made, tmp_path, monkeypatch):
-    from medssl.cli import run
-    from medssl.cli.probing import add_commands
-
-    monkeypatch.setitem(run._WHERE, "probe", ("medssl.evaluation.probe", "ProbeStageConfig"))
-    app = Typer()
-    app.callback()(lambda: None)
-    add_commands(app)
+    monkeypatch.setattr("medssl.cli.console.set_up", lambda **_: None)
     file = tmp_path / "probe.yaml"
     _, dataset, encoder = made
     file.write_text(
@@ -233,3 +236,4 @@ def test_the_command_reads_a_file(made, tmp_path, monkeypatch):
     assert "without fine-tuning" in help_text.output
     shown = CliRunner().invoke(app, ["probe", str(file), "scores.knn.k=[7]", "--dry-run"])
     assert shown.exit_code == 0, shown.output
+    assert yaml.safe_load(shown.output)["scores"]["knn"]["k"] == [7]

@@ -128,7 +128,7 @@ def test_a_probe_changes_nothing_of_the_training(store, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([("v00", "a"), ("nobody", "b")], "1 of 2 volumes are not in the store, such as nobody"),
+        ([("v00", "a"), ("nobody", "b")], "1 of 2 volumes are not in the store\n"),
         ([(f"v{n:02d}", "a") for n in range(8)], r"1 label\(s\) of 8 patient"),
         ([("v00", "a"), ("v01", "b")], r"2 label\(s\) of 2 patient\(s\)"),
     ],

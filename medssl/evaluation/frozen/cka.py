@@ -7,35 +7,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medssl.evaluation.frozen.spectrum import centred
+
 FEWEST_ROWS = 4
 """The unbiased estimate divides by ``N - 3``."""
 
 
-def linear_cka(x_ND: Tensor, y_NE: Tensor, *, debiased: bool = True) -> float:
-    """Return centred kernel alignment with linear kernels: 1 for descriptions equal but for a turn.
+def cka_matrix(descriptions: Sequence[Tensor], *, debiased: bool = True) -> NDArray[np.float64]:
+    """Return centred kernel alignment with linear kernels of each pair of descriptions.
 
-    Biased: ``|Y' X|_F^2 / (|X' X|_F |Y' Y|_F)`` of centred features (Kornblith et al. 2019,
-    arXiv:1905.00414, equations 3 and 4 and section 3). It is near 1 for any two descriptions with
-    far more features than rows. Debiased: the same ratio of unbiased estimates of HSIC (Song et
-    al. 2012, JMLR 13; Nguyen et al. 2021, arXiv:2010.15327, equation 3), which is
-    around 0 for independent ones and may be negative.
+    It is 1 for descriptions equal but for a turn. Biased: ``|Y' X|_F^2 / (|X' X|_F |Y' Y|_F)`` of
+    centred features (Kornblith et al. 2019, arXiv:1905.00414, equations 3 and 4 and section 3),
+    near 1 for any two descriptions with far more features than rows. Debiased: the same ratio of
+    unbiased estimates of HSIC (Song et al. 2012, JMLR 13; Nguyen et al. 2021, arXiv:2010.15327,
+    equation 3), which is around 0 for independent ones and may be negative.
 
     Args:
-        x_ND: At least four rows.
-        y_NE: The same rows, described otherwise.
+        descriptions: ``(N, D)`` each, of the same rows, at least four; D may differ.
         debiased: Which of the two.
 
     Returns:
-        NaN where one of the two does not vary, or too little to be told from chance.
+        ``(A, A)``; NaN where one of a pair does not vary, or too little to be told from chance.
 
     Raises:
         ValueError: There are too few rows.
     """
-    return float(cka_matrix([x_ND, y_NE], debiased=debiased)[0, 1])
-
-
-def cka_matrix(descriptions: Sequence[Tensor], *, debiased: bool = True) -> NDArray[np.float64]:
-    """Return the CKA of each pair of descriptions of the same rows; see :func:`linear_cka`."""
     if len(descriptions[0]) < FEWEST_ROWS:
         raise ValueError(f"CKA needs {FEWEST_ROWS} rows, found {len(descriptions[0])}")
     kernels = torch.stack([_kernel(x_ND, debiased) for x_ND in descriptions])
@@ -47,7 +43,7 @@ def cka_matrix(descriptions: Sequence[Tensor], *, debiased: bool = True) -> NDAr
 
 
 def _kernel(x_ND: Tensor, debiased: bool) -> Tensor:
-    x_ND = x_ND.double() - x_ND.double().mean(0)
+    x_ND = centred(x_ND)
     kernel_NN = x_ND @ x_ND.T
     # The scale cancels; without it products of large features lose digits.
     kernel_NN = kernel_NN / kernel_NN.abs().max().clamp_min(1e-300)

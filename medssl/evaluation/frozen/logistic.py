@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 _log = logging.getLogger(__name__)
-STEPS, TOLERANCE = 20_000, 1e-6
+STEPS = 20_000
+_TOLERANCE = 1e-6
+"""Ends when no component of a gradient is larger."""
 _CONSTANT = 1e-12
 """A smaller standard deviation is rounding."""
 
@@ -46,7 +48,6 @@ def fit_heads(
     *,
     exclusive: bool,
     steps: int = STEPS,
-    tolerance: float = TOLERANCE,
 ) -> Heads:
     """Return the minima of ``mean_l loss(x_l W + b, y_l) + l2 / 2 |W|^2``, of all heads together.
 
@@ -63,7 +64,6 @@ def fit_heads(
         l2_H: How much each head is held back; above 0. The bias is not.
         exclusive: Whether each row has one class.
         steps: At most so many; a warning is logged where they were not enough.
-        tolerance: Ends when no component of a gradient is larger.
     """
     x_HLE = torch.cat([x_HLD, torch.ones_like(x_HLD[..., :1])], dim=-1)
     rows, wide = x_HLE.shape[-2:]
@@ -82,7 +82,7 @@ def fit_heads(
     ahead_HEC, pace_H = w_HEC, x_HLE.new_ones(len(l2_H))
     for _ in range(steps):
         slope_HEC = gradient(ahead_HEC)
-        if slope_HEC.abs().max() < tolerance:
+        if slope_HEC.abs().max() < _TOLERANCE:
             break
         moved_HEC = ahead_HEC - step_H11 * slope_HEC
         uphill_H = (slope_HEC * (moved_HEC - w_HEC)).sum((1, 2)) > 0

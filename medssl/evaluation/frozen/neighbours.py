@@ -53,7 +53,8 @@ def knn_shares(
     # A factor that all votes of a row have in common; without it small temperatures overflow.
     seen_ML = seen_ML - seen_ML.amax(1, keepdim=True).nan_to_num(neginf=0.0)
     known_LC = (~y_LC.isnan()).double()
-    yes_MC = neighbour_votes(seen_ML, y_LC.nan_to_num(0.0), k=k, temperature=temperature)
-    all_MC = neighbour_votes(seen_ML, known_LC, k=k, temperature=temperature)
+    asked_LE = torch.cat([y_LC.nan_to_num(0.0), known_LC], dim=1)
+    votes_ME = neighbour_votes(seen_ML, asked_LE, k=k, temperature=temperature)
+    yes_MC, all_MC = votes_ME.chunk(2, dim=1)
     shares: NDArray[np.float64] = (yes_MC / all_MC).numpy()
     return shares

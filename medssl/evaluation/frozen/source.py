@@ -16,6 +16,7 @@ from medssl.errors import InputError
 from medssl.labelled.cases import PARTS, LabelledCase, LabelledSet, Part, read_image
 from medssl.labelled.read import read_labelled
 from medssl.runs.digest import digest_file, digest_json
+from medssl.training.probe import check_known
 
 Values = Mapping[str, str]
 
@@ -73,13 +74,7 @@ class StoredVolumes(Source):
 
     def __init__(self, store: CropStore, table: Path) -> None:
         self._store, rows = store, _read_table(table)
-        known = {key for first in store.keys(None) for key in store.views(first)}
-        strange = sorted(set(rows) - known)
-        if strange:
-            raise InputError(
-                f"{table}: {len(strange)} of {len(rows)} volumes are not in the store",
-                hint="volume_key is the store's own key of a volume",
-            )
+        check_known(table, rows.keys(), store)
         self.values, self.folds = list(rows.values()), ()
         self.cases = [_stored_case(store, key, values) for key, values in rows.items()]
         self.digest = digest_json([store.digest, digest_file(table)])

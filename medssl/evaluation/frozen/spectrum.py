@@ -13,6 +13,12 @@ def participation_ratio(z_ND: Tensor) -> float:
     most; ``effective_rank`` in ``medssl.training.collapse`` is the same question by entropy, of
     unit rows.
     """
-    z_ND = z_ND.double()
-    values = torch.linalg.svdvals(z_ND - z_ND.mean(0)) ** 2
+    values = torch.linalg.svdvals(centred(z_ND)) ** 2
     return float(values.sum() ** 2 / (values**2).sum().clamp_min(1e-300))
+
+
+def centred(z_ND: Tensor) -> Tensor:
+    """Return rows less their mean, in float64; a feature that is the same in all becomes 0."""
+    z_ND = z_ND.double()
+    varies_D = (z_ND != z_ND[:1]).any(0)
+    return (z_ND - z_ND.mean(0)) * varies_D

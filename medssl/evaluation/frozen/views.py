@@ -73,7 +73,8 @@ def _region(
     """Return, of a few regions, the one with the most voxels brighter than the volume's mean."""
     starts_N3 = draw_region_starts(rng, _CANDIDATES, volume_IJK.shape, size)
     boxes = [box_of(volume_IJK, start, size) for start in starts_N3.tolist()]
-    best = int(np.argmax([np.count_nonzero(box > volume_IJK.mean()) for box in boxes]))
+    mean = volume_IJK.mean()
+    best = int(np.argmax([np.count_nonzero(box > mean) for box in boxes]))
     i, j, k = starts_N3[best].tolist()
     return (i, j, k), boxes[best]
 

@@ -1,6 +1,7 @@
 """What the members of a study left, in one place."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -118,7 +119,7 @@ def _labels(member: Member, config: StudyConfig, labelled: LabelledSet) -> Json:
     }
 
 
-def _best(finetune: Any, start: str) -> float:
+def _best(finetune: Path, start: str) -> float:
     """Return the score on validation that chose the weights; of a regression it is negative."""
     manifest = Manifest.read(finetune)
     summary = manifest.summary if manifest is not None else {}

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import InputError
-from medssl.evaluation.classification_metrics import auroc
 from medssl.evaluation.comparisons import compare_statistics, holm, sign_flip_p_value
+from medssl.evaluation.frozen.answers import mean_auroc
 from medssl.evaluation.intervals import NAN, Estimate, Floats, Resampling, rows_by_patient
 from medssl.evaluation.kinds.classification import AUROC
 from medssl.evaluation.kinds.regression import MAE
@@ -129,7 +129,7 @@ def _ranked(rows: pd.DataFrame, metric: Metric, answer: str, how: Resampling) ->
     }
     seeds = range(scores_NSC[SCRATCH].shape[1])
     by_seed = {
-        start: np.array([_mean_auroc(targets_NC, of_start[:, seed]) for seed in seeds])
+        start: np.array([mean_auroc(targets_NC, of_start[:, seed]) for seed in seeds])
         for start, of_start in scores_NSC.items()
     }
     values_SP = {
@@ -154,24 +154,17 @@ def _matrix(rows: pd.DataFrame, start: str, answers: Sequence[str], column: str)
     return np.asarray(wide.sort_index()[list(answers)], np.float64)
 
 
-def _mean_auroc(targets_NC: Floats, scores_NC: Floats) -> float:
-    """Return the mean over answers, of those that have cases of both kinds."""
-    each = [auroc(*pair) for pair in zip(targets_NC.T, scores_NC.T, strict=True)]
-    defined = [value for value in each if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else NAN
-
-
 def _mean_over_seeds(targets_NC: Floats, scores_NSC: Floats) -> float:
     return float(
-        np.mean([_mean_auroc(targets_NC, scores_NSC[:, s]) for s in range(scores_NSC.shape[1])])
+        np.mean([mean_auroc(targets_NC, scores_NSC[:, s]) for s in range(scores_NSC.shape[1])])
     )
 
 
 def _parts(targets_NC: Floats, scores_NC: Floats, patients: Sequence[str]) -> Floats:
-    whole = _mean_auroc(targets_NC, scores_NC)
+    whole = mean_auroc(targets_NC, scores_NC)
     without_P = np.array(
         [
-            _mean_auroc(np.delete(targets_NC, of_one, 0), np.delete(scores_NC, of_one, 0))
+            mean_auroc(np.delete(targets_NC, of_one, 0), np.delete(scores_NC, of_one, 0))
             for of_one in rows_by_patient(patients)
         ]
     )

@@ -6,10 +6,10 @@ patient. Variances of seeds and of patients are told apart by mean squares (Dorf
 Hillis 2007 (Stat Med 26:596), at most those of the patients.
 
 Percentiles of the pigeonhole bootstrap (Owen 2007), which draws seeds and patients, know nothing of
-how few the seeds are: with 2, 3 and 5 seeds whose models differ as much as patients do, 65, 77 and
-86 % of intervals of 95 % hold the true mean of 62 patients; of these here, 89, 93 and 95 %. The
-price is honest: two seeds that differ say next to nothing. tests/evaluation/study/test_two_way.py
-repeats the check.
+how few the seeds are: with 2, 3 and 5 seeds whose models differ as much as patients do, 63, 75 and
+85 % of intervals of 95 % hold the true mean of 62 patients; of these here, 87, 92 and 94 % (2000
+tables as tests/evaluation/study/test_two_way.py draws them, which repeats the check of 3 seeds).
+The price is honest: two seeds that differ say next to nothing.
 """
 
 from scipy.stats import t as student

@@ -4,13 +4,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medssl.evaluation.frozen.cka import cka_matrix, linear_cka
+from medssl.evaluation.frozen.cka import cka_matrix
 
 
 def drawn(rows, width, seed=0):
     return torch.randn(
         rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
+
+
+def linear_cka(x, y, **options):
+    return float(cka_matrix([x, y], **options)[0, 1])
 
 
 def slow_biased(x, y):
@@ -85,8 +89,11 @@ def test_a_matrix_holds_every_pair():
     assert matrix[0, 2] == pytest.approx(linear_cka(described[0], described[2]))
 
 
-def test_a_description_that_does_not_vary_is_like_none():
-    assert np.isnan(linear_cka(torch.ones(6, 2), drawn(6, 2)))
+@pytest.mark.parametrize("value", [1.0, 0.1])  # the mean of six 0.1 is not 0.1
+@pytest.mark.parametrize("debiased", [True, False])
+def test_a_description_that_does_not_vary_is_like_none(value, debiased):
+    same = torch.full((6, 2), value, dtype=torch.float64)
+    assert np.isnan(linear_cka(same, drawn(6, 2), debiased=debiased))
 
 
 def test_too_few_rows_are_refused():

@@ -17,3 +17,5 @@ def test_it_counts_directions_of_equal_strength():
     assert participation_ratio(corners + 7) == pytest.approx(2)
     assert participation_ratio(corners[:2]) == pytest.approx(1)
     assert participation_ratio(torch.ones(5, 3)) == 0
+    same = torch.full((6, 3), 0.1, dtype=torch.float64)  # whose mean is not 0.1
+    assert participation_ratio(same) == 0
