@@ -70,12 +70,14 @@ def _number(
     cases, patients, key_of = list[LabelledCase](), dict[str, str](), dict[str, str]()
     for number, entry in enumerate(entries, start=1):
         key = f"case-{number:0{width}d}"
-        key_of[entry.name] = key
+        key_of.setdefault(entry.name, key)  # of a name to train and to test, the one to train
         checked.problems += [f"{key}: {problem}" for problem in entry.problems]
+        part = entry.part.lower()
+        if part not in ("", *PARTS):  # not shown: it may be a column of anything
+            checked.problems.append(f"{key}: its part is none of {', '.join(PARTS)}")
         if entry.image is None:
             continue
         patient = entry.patient or f"\0{key}"  # its own, and nobody is called that
-        part = entry.part.lower()
         cases.append(
             LabelledCase(
                 case_key=key,
@@ -91,11 +93,6 @@ def _number(
             )
         )
     checked.problems += unknown_classes(entries, labels)
-    strange = Counter(entry.part for entry in entries if entry.part.lower() not in ("", *PARTS))
-    checked.problems += [
-        f"the part {part!r} of {count} case(s) is none of {', '.join(PARTS)}"
-        for part, count in strange.items()
-    ]
     return cases, key_of
 
 
@@ -127,7 +124,7 @@ def _examine(
         checked.digests[case.case_key] = seen.digest
         if case.label is not None and not _classes(seen, listing):
             checked.warnings.append(
-                f"{shown(case)}: the label map shows no class, only background; if nothing is to "
+                f"{case.case_key}: the label map shows no class, only background; if nothing is to "
                 "be seen there, that is a valid reference"
             )
     return found

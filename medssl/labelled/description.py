@@ -7,7 +7,8 @@ from typing import Any
 from medssl.errors import InputError
 
 FILE = "dataset.json"
-_MOST_CLASSES = 256
+MOST_CLASSES = 256
+"""Of a mask of 8 bits."""
 _MODALITIES = {
     "CT": "CT",
     **dict.fromkeys(("MR", "MRI", "T1", "T2", "T1W", "T2W", "T1CE", "T1GD"), "MR"),
@@ -33,6 +34,8 @@ def read_description(path: Path) -> dict[str, Any]:
         raise InputError("it is not a .json file")
     try:
         described = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError:
+        raise InputError(f"{FILE} cannot be read") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{FILE} is not JSON: {error}") from None
     if not isinstance(described, dict):
@@ -48,8 +51,8 @@ def class_names(declared: Any, problems: list[str]) -> tuple[str, ...]:
     if not isinstance(declared, dict) or len(declared) < 2:  # noqa: PLR2004 - one beside 0
         problems.append('`labels` must name the background and at least one class: {"0": ...}')
         return ()
-    pairs = [(k, v) if str(k).isdigit() else (v, k) for k, v in declared.items()]
-    named = {int(number): str(name) for number, name in pairs if str(number).isdigit()}
+    pairs = [(k, v) if str(k).isdecimal() else (v, k) for k, v in declared.items()]
+    named = {int(number): str(name) for number, name in pairs if str(number).isdecimal()}
     if sorted(named) != list(range(len(declared))):
         problems.append(f"`labels` must be numbered 0, 1, 2, ... without gaps, found {declared}")
         return ()
@@ -59,8 +62,8 @@ def class_names(declared: Any, problems: list[str]) -> tuple[str, ...]:
 
 def refuse_too_many(classes: int, problems: list[str]) -> None:
     """Note that a mask of 8 bits cannot hold so many classes."""
-    if classes > _MOST_CLASSES:
-        problems.append(f"at most {_MOST_CLASSES} classes fit a mask, found {classes}")
+    if classes > MOST_CLASSES:
+        problems.append(f"at most {MOST_CLASSES} classes fit a mask, found {classes}")
 
 
 def modality_of(channels: Any, problems: list[str]) -> str:

@@ -1,23 +1,22 @@
 """One case read whole: what is wrong with it, and what it holds."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medssl.errors import RejectedFileError
 from medssl.io.volume import Volume
 from medssl.labelled.cases import LabelledCase, read_image, read_label
+from medssl.labelled.description import MOST_CLASSES
 from medssl.labelled.volumes import read_label_file
 from medssl.runs.digest import digest_file
 
 _AFFINE_TOLERANCE_MM = 1e-2
 """Image and label may be rounded differently, by far less than a voxel."""
-_MOST_CLASSES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +44,24 @@ def examine(case: LabelledCase, modality: str, allowed: int | None) -> Examinati
     missing = [
         f"the {role} is missing: {path}"
         for role, path in (("image", case.image), ("label", case.label))
-        if path is not None and not path.exists()
+        if path is not None and not is_there(path)
     ]
     problems = list(missing)
     image = label = None
     try:
-        if case.files or case.image.exists():
+        if case.files or is_there(case.image):
             image = read_image(case, modality)
     except RejectedFileError as error:
         problems.append(f"the image cannot be read: {error.problem}")
     try:
-        if case.label is not None and case.label.exists():
+        if case.label is not None and is_there(case.label):
             label = _label(case, image)
     except RejectedFileError as error:
         problems.append(f"the label cannot be read: {error.problem}")
     if image is not None and label is not None:
         problems += _mismatches(image, label)
-    if label is not None:
-        problems += _wrong_values(label.array_IJK, allowed)
+    values = [] if label is None else np.unique(label.array_IJK).tolist()
+    problems += _wrong_values(values, allowed)
     if problems or image is None:
         return Examination(problems=tuple(problems))
     files = [*(case.files or _files_of(case)), *([case.label] if case.label else [])]
@@ -71,8 +70,13 @@ def examine(case: LabelledCase, modality: str, allowed: int | None) -> Examinati
         digest="".join(map(digest_file, files)),
         content=_content(image),
         modality=image.modality,
-        values=frozenset(np.unique(label.array_IJK).astype(int).tolist()) if label else frozenset(),
+        values=frozenset(map(int, values)),
     )
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a path leads to something; what can be no path leads nowhere."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists fails if it is too long or forbidden
 
 
 def _label(case: LabelledCase, image: Volume | None) -> Volume | None:
@@ -110,9 +114,8 @@ def _grid(volume: Volume) -> str:
     return f"{volume.shape} voxels of {spacing} mm"
 
 
-def _wrong_values(label_IJK: NDArray[Any], allowed: int | None) -> Iterator[str]:
-    values = np.unique(label_IJK).tolist()
-    strange = [value for value in values if value not in range(allowed or _MOST_CLASSES)]
+def _wrong_values(values: Sequence[float], allowed: int | None) -> Iterator[str]:
+    strange = [value for value in values if value not in range(allowed or MOST_CLASSES)]
     if strange:
         listed = ", ".join(f"{value:g}" for value in strange[:5])
         what = "undeclared values" if allowed else "values that are no class numbers"

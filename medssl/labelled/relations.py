@@ -1,5 +1,6 @@
 """What is wrong between the cases of a set, and would spoil a split: copies, and torn patients."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ def images_listed_twice(cases: Sequence[LabelledCase]) -> Iterator[str]:
     seen = dict[tuple[Path, ...], str]()
     for case in cases:
         files = case.files or (case.image,)
-        first = seen.setdefault(tuple(path.resolve() for path in files), case.case_key)
+        first = seen.setdefault(tuple(map(_resolved, files)), case.case_key)
         if first != case.case_key:
             yield f"{shown(case)}: the same image as {first}"
 
@@ -55,18 +56,20 @@ def find_copies(cases: Sequence[LabelledCase], content_of: Mapping[str, str]) ->
     problems, warnings = list[str](), list[str]()
     patients = {case.patient_key: case.patient_key for case in cases}
     for group in groups.values():
-        files = {case.files or (case.image.resolve(),) for case in group}
+        files = {case.files or (_resolved(case.image),) for case in group}
         if len(files) == 1:  # listed twice, which is named as such
             continue
-        names = ", ".join(map(shown, group))
         parts = sorted({case.part for case in group if case.part})
         if len(parts) > 1:
-            problems.append(f"the same image in {' and '.join(parts)}: {names}")
+            problems.append(
+                f"the same image in {' and '.join(parts)}: {', '.join(map(shown, group))}"
+            )
             continue
         kept = min(_root(patients, case.patient_key) for case in group)
         several = len({case.patient_key for case in group}) > 1
         joined = "; they are kept together as one patient's" if several else ""
-        warnings.append(f"the same image under several names: {names}{joined}")
+        keys = ", ".join(case.case_key for case in group)  # no file names: warnings are logged
+        warnings.append(f"the same image under several names: {keys}{joined}")
         for case in group:
             patients[_root(patients, case.patient_key)] = kept
     together = tuple(replace(case, patient_key=_root(patients, case.patient_key)) for case in cases)
@@ -116,7 +119,15 @@ def shown(case: LabelledCase) -> str:
     """Return how a case is called: its key and, where it is a file of its own, that file's name."""
     if case.files and case.label:
         return f"{case.case_key} ({case.label.name})"
-    return case.case_key if case.image.is_dir() else f"{case.case_key} ({case.image.name})"
+    is_folder = os.path.isdir(case.image)  # noqa: PTH112 - Path.is_dir fails where it is too long
+    return case.case_key if is_folder else f"{case.case_key} ({case.image.name})"
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError):  # too long, or with a null character: it is missing anyway
+        return path
 
 
 def _root(patients: dict[str, str], patient: str) -> str:

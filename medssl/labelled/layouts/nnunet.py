@@ -90,6 +90,7 @@ def _classes(declared: Any, problems: list[str]) -> tuple[tuple[str, ...], Regio
     labels = class_names(named, problems)
     if ignore_label is not None and labels and ignore_label != len(labels):
         problems.append(f"`ignore` must be the highest label, {len(labels)}, found {ignore_label}")
+    refuse_too_many(len(labels) + 1 if ignore_label is not None else 0, problems)
     return labels, regions, ignore_label if isinstance(ignore_label, int) else None
 
 
@@ -181,7 +182,7 @@ def _folds(path: Path, problems: list[str]) -> tuple[Mapping[str, tuple[str, ...
         folds = tuple(
             {part: tuple(map(str, fold[part])) for part in ("train", "val")} for fold in declared
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         problems.append(f"{path.name} must be a list of folds, each with lists `train` and `val`")
         return ()
     return folds

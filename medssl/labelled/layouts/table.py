@@ -1,6 +1,7 @@
 """A table (CSV or TSV): one row per image, with values to predict, a label map, or both."""
 
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class Table(Layout):
         targets = [str(name) for name in table.columns if name not in _RESERVED]
         problems = [] if targets or "label" in table else ["there is no column to learn from"]
         rows = [
-            {str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")
+            {str(k): _known_or_empty(str(v).strip()) for k, v in row.items()}
+            for row in table.to_dict("records")
         ]
         if not rows:
             problems.append("the table has no rows")
@@ -130,16 +132,17 @@ def _separated(text: str) -> tuple[str, str]:
     return max(",;\t", key=first.count), text
 
 
+def _known_or_empty(value: str) -> str:
+    return "" if value.lower() in _UNKNOWN else value
+
+
 def _count_unknown(rows: list[Row], targets: list[str], warnings: list[str]) -> None:
-    """Write every way of not knowing a value as "", and say how often it is."""
-    for column in targets:
-        unknown = [row for row in rows if row[column].lower() in _UNKNOWN]
-        for row in unknown:
-            row[column] = ""
-        if unknown:
-            warnings.append(
-                f"`{column}`: {len(unknown)} of {len(rows)} values are missing or unknown"
-            )
+    counts = {column: sum(not row[column] for row in rows) for column in targets}
+    warnings += [
+        f"`{column}`: {unknown} of {len(rows)} values are missing or unknown"
+        for column, unknown in counts.items()
+        if unknown
+    ]
 
 
 def _drop_bad_numbers(rows: list[Row], warnings: list[str]) -> None:
@@ -157,15 +160,16 @@ def _drop_bad_numbers(rows: list[Row], warnings: list[str]) -> None:
 
 def _is_number(value: str) -> bool:
     try:
-        return float(value) >= 0
+        return 0 <= float(value) < math.inf
     except ValueError:
         return False
 
 
 def _modality(rows: list[Row], problems: list[str]) -> str:
     stated = {row.get("modality", "").upper() for row in rows}
-    if strange := sorted(stated - _MODALITIES.keys()):
-        problems.append(f"`modality` must be CT or MR, found {', '.join(strange)}")
+    strange = sum(row.get("modality", "").upper() not in _MODALITIES for row in rows)
+    if strange:  # not shown: it may be a column of anything
+        problems.append(f"`modality` must be CT or MR, and is not in {strange} of {len(rows)} rows")
     modalities = sorted({_MODALITIES.get(word, "unknown") for word in stated})
     if len(modalities) > 1:
         problems.append("`modality` must be the same in every row")
@@ -227,11 +231,19 @@ class _Libraries:
         self._volumes: dict[tuple[str, str], dict[str, list[_Stored]]] = {}
 
     def volumes(self, library: str, column: str, key: str) -> list[_Stored]:
-        """Return the volumes whose ``column`` is ``key``."""
+        """Return the volumes whose ``column`` is ``key``.
+
+        Raises:
+            InputError: There is no library, or it cannot be read.
+        """
         if (library, column) not in self._volumes:
             path = self._folder / library
             volumes = dict[str, list[_Stored]]()
-            for row in read_catalog(path).to_dict("records"):
+            try:
+                catalog = read_catalog(path)
+            except (OSError, ValueError):  # too long, or with a null character
+                raise InputError("`library` is not the path of a medssl library") from None
+            for row in catalog.to_dict("records"):
                 stored = _Stored(volume_path(path, row["volume_key"]), _known(row))
                 volumes.setdefault(str(row[column]), []).append(stored)
             self._volumes[library, column] = volumes

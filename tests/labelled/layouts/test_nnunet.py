@@ -68,6 +68,18 @@ def test_folds_are_those_that_the_set_declares(tmp_path):
         split_cases(labelled.cases, LabelledSplitConfig(fold=2), folds=labelled.folds)
 
 
+def test_a_fold_means_the_training_case_of_a_name_that_a_test_case_has_too(tmp_path):
+    folder = nnunet(tmp_path / "a", cases=2, tested=1)
+    for kind, ending in (("images", "_0000.nii.gz"), ("labels", ".nii.gz")):
+        held = folder / f"{kind}Ts" / f"ball_2{ending}"
+        held.rename(held.with_name(f"ball_0{ending}"))
+    folds = [{"train": ["ball_0"], "val": ["ball_1"]}]
+    (folder / "splits_final.json").write_text(json.dumps(folds))
+    labelled = read_labelled(folder)
+    parts = split_cases(labelled.cases, LabelledSplitConfig(fold=0), folds=labelled.folds)
+    assert parts == {"train": ["case-001"], "val": ["case-002"], "test": ["case-003"]}
+
+
 def test_folds_of_unknown_cases_and_of_one_case_on_both_sides_are_problems(tmp_path):
     folder = nnunet(tmp_path / "a")
     folds = [{"train": ["ball_0", "ball_1"], "val": ["ball_1", "ball_7"]}]
@@ -112,6 +124,11 @@ def test_all_that_is_wrong_with_a_folder_is_named_at_once(tmp_path):
         ({"labels": {"background": 0, "a": [1, "x"]}}, "numbers or lists of numbers"),
         ({"labels": {"background": 0, "a": [1, 3]}}, "without gaps"),
         ({"labels": ["background", "a"]}, "at least one class"),
+        ({"labels": {"background": 0, "a": "²"}}, "without gaps"),
+        (
+            {"labels": {"background": 0} | {f"c{n}": n for n in range(1, 256)} | {"ignore": 256}},
+            "at most 256 classes fit a mask, found 257",
+        ),
     ],
 )
 def test_a_wrong_description_is_explained(change, said, tmp_path):
@@ -126,7 +143,7 @@ def test_an_empty_label_map_is_a_reference_without_findings(tmp_path):
     edit(folder / "dataset.json", lambda described: described.update(numTraining=2))
     labelled = read_labelled(folder)
     (warning,) = labelled.warnings
-    assert warning.startswith("case-001 (b_0000.nii.gz): the label map shows no class")
+    assert warning.startswith("case-001: the label map shows no class")
     assert [case.classes for case in labelled.cases] == [(), (1, 2)]
 
 

@@ -90,11 +90,43 @@ def test_all_that_is_wrong_with_rows_is_named_at_once(tmp_path):
         r"5 problem\(s\)",
         r"case-004: not one of its values is known",
         r"case-005: the row names no image",
-        r"the part 'holdout' of 1 case\(s\) is none of train, val, test",
+        r"case-003: its part is none of train, val, test",
         r"cases of one patient are declared for several parts: case-001 in train, case-002 in test",
         r"case-006 \(absent.png\): the image is missing",
     ):
         caught.match(line)
+
+
+def test_no_cell_is_repeated_in_an_error_and_no_file_name_in_a_warning(tmp_path):
+    jane = "DOE^JANE"
+    row = dict.fromkeys(("patient", "split", "modality", "sex", "age_years", "grade"), jane)
+    wrong = pictures(tmp_path, [row])
+    with pytest.raises(InputError, match="2 problem") as caught:
+        read_labelled(wrong)
+    assert jane not in str(caught.value)
+    path = pictures(tmp_path, [{"patient": jane, "age_years": jane, "grade": jane}] * 2)
+    (tmp_path / f"{jane}.png").write_bytes((tmp_path / "1.png").read_bytes())
+    path.write_text(path.read_text() + f"{jane}.png,,,{jane}\n")
+    labelled = read_labelled(path)
+    assert len(labelled.warnings) == 2
+    assert jane not in " ".join(labelled.warnings)
+
+
+def test_a_patient_who_is_not_known_is_not_one_who_is_called_so(tmp_path):
+    row = {"patient": "NA", "sex": "unknown", "split": "?", "grade": "1"}
+    labelled = read_labelled(pictures(tmp_path, [row, row]))
+    assert [case.patient_key for case in labelled.cases] == ["patient-001", "patient-002"]
+    assert [(case.part, dict(case.about)) for case in labelled.cases] == [(None, {})] * 2
+
+
+@pytest.mark.parametrize("impossible", ["x" * 300, "a\0b"])
+def test_what_can_be_no_path_is_a_missing_file(impossible, tmp_path):
+    for row in ({"image": impossible, "grade": "1"}, {"image": "0.png", "label": impossible}):
+        with pytest.raises(InputError, match="is missing"):
+            read_labelled(pictures(tmp_path, [row]))
+    row = {"volume_key": "a", "library": impossible, "grade": "1"}
+    with pytest.raises(InputError, match="case-001: "):
+        read_labelled(write_table(tmp_path / "cases.csv", [row]))
 
 
 def test_copies_of_an_image_may_not_lie_in_two_parts_and_else_keep_together(tmp_path):
@@ -105,7 +137,7 @@ def test_copies_of_an_image_may_not_lie_in_two_parts_and_else_keep_together(tmp_
     assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes()
     labelled = read_labelled(path)
     (warning,) = labelled.warnings
-    assert warning.startswith("the same image under several names: case-001 (0.png), case-002 (1.")
+    assert warning.startswith("the same image under several names: case-001, case-002; ")
     assert warning.endswith("; they are kept together as one patient's")
     keys = [case.patient_key for case in labelled.cases]
     assert keys == ["patient-001", "patient-001", "patient-003"]
@@ -225,7 +257,7 @@ def test_modalities_that_differ_are_noticed(tmp_path):
     with pytest.raises(InputError, match="`modality` must be the same in every row"):
         read_labelled(path)
     path = pictures(tmp_path, [{"modality": "US", "g": "1"}])
-    with pytest.raises(InputError, match="`modality` must be CT or MR, found US"):
+    with pytest.raises(InputError, match="must be CT or MR, and is not in 1 of 1 rows"):
         read_labelled(path)
     path = table(tmp_path / "mixed")
     lines = path.read_text().splitlines()
