@@ -1,7 +1,7 @@
 """How well masks agree with their references: overlap, surfaces and volumes, case by case."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -79,15 +79,14 @@ def score_mask(
     counts = int(np.count_nonzero(predicted_IJK)), int(np.count_nonzero(reference_IJK))
     voxel_ml = float(np.prod(spacing_mm)) / MM3_PER_ML
     predicted_ml, reference_ml = counts[0] * voxel_ml, counts[1] * voxel_ml
-    dice = surface_dice = hd95_mm = relative = NAN
+    surface_dice = hd95_mm = relative = NAN
     if counts[1]:
         relative = (predicted_ml - reference_ml) / reference_ml
-        dice = 2 * float(np.count_nonzero(predicted_IJK & reference_IJK)) / sum(counts)
         surface_dice, hd95_mm = 0.0, image_diagonal_mm(reference_IJK.shape, spacing_mm)
     if all(counts):
         surface_dice, hd95_mm = _surfaces(predicted_IJK, reference_IJK, spacing_mm, tolerance_mm)
     return MaskScores(
-        dice=dice,
+        dice=dice(predicted_IJK, reference_IJK),
         surface_dice=surface_dice,
         hd95_mm=hd95_mm,
         tolerance_mm=tolerance_mm,
@@ -100,13 +99,22 @@ def score_mask(
     )
 
 
+def dice(predicted_IJK: Mask, reference_IJK: Mask) -> float:
+    """Return ``2 |P and R| / (|P| + |R|)``; NaN without a reference, as ``score_mask`` has it."""
+    there = np.count_nonzero(reference_IJK)
+    if not there:
+        return NAN
+    both = np.count_nonzero(predicted_IJK & reference_IJK)
+    return float(2 * both / (there + np.count_nonzero(predicted_IJK)))
+
+
 def score_masks(
     predicted_CIJK: Iterable[Mask],
     reference_CIJK: Iterable[Mask],
     names: Sequence[str],
     *,
     spacing_mm: Sequence[float],
-    tolerance_mm: float | Mapping[str, float],
+    tolerance_mm: float,
 ) -> pd.DataFrame:
     """Return a row per structure: its name as ``class``, then the fields of ``MaskScores``.
 
@@ -118,55 +126,18 @@ def score_masks(
         reference_CIJK: Masks on the same grid.
         names: (C,) of the structures.
         spacing_mm: Distance between voxels along I, J and K.
-        tolerance_mm: Of surface Dice; one for all structures or one for each name.
+        tolerance_mm: Of surface Dice.
 
     Raises:
-        InputError: As ``score_mask``, or a structure has no tolerance.
+        InputError: As ``score_mask``.
     """
     rows = list[dict[str, Any]]()
     for name, predicted_IJK, reference_IJK in zip(
         names, predicted_CIJK, reference_CIJK, strict=True
     ):
-        tolerance = _tolerance(tolerance_mm, name)
-        scores = score_mask(predicted_IJK, reference_IJK, spacing_mm, tolerance)
+        scores = score_mask(predicted_IJK, reference_IJK, spacing_mm, tolerance_mm)
         rows.append({"class": name, **asdict(scores)})
     return pd.DataFrame(rows)
-
-
-def score_class_map(
-    predicted_IJK: NDArray[Any],
-    reference_IJK: NDArray[Any],
-    regions: Mapping[str, Sequence[int]],
-    *,
-    spacing_mm: Sequence[float],
-    tolerance_mm: float | Mapping[str, float],
-) -> pd.DataFrame:
-    """Return ``score_masks`` of maps of class numbers.
-
-    Args:
-        predicted_IJK: Class numbers.
-        reference_IJK: Class numbers on the same grid.
-        regions: Which classes make up each structure; they may share classes, as a whole tumour
-            and its core do. ``{"liver": [1]}`` is a class by itself.
-        spacing_mm: Distance between voxels along I, J and K.
-        tolerance_mm: Of surface Dice; one for all structures or one for each name.
-
-    Raises:
-        InputError: As ``score_masks``.
-    """
-    return score_masks(
-        masks_of(predicted_IJK, regions),
-        masks_of(reference_IJK, regions),
-        list(regions),
-        spacing_mm=spacing_mm,
-        tolerance_mm=tolerance_mm,
-    )
-
-
-def masks_of(map_IJK: NDArray[Any], regions: Mapping[str, Sequence[int]]) -> Iterator[Mask]:
-    """Yield the mask of each region of a map of class numbers."""
-    for classes in regions.values():
-        yield np.isin(map_IJK, list(classes))
 
 
 def image_diagonal_mm(shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
@@ -200,17 +171,6 @@ def _bounding_box(mask_IJK: Mask) -> tuple[slice, ...]:
         places = np.flatnonzero(mask_IJK.any(axis=others))
         found.append(slice(int(places[0]), int(places[-1]) + 1))
     return tuple(found)
-
-
-def _tolerance(tolerance_mm: float | Mapping[str, float], name: str) -> float:
-    if not isinstance(tolerance_mm, Mapping):
-        return tolerance_mm
-    if name not in tolerance_mm:
-        raise InputError(
-            f"surface Dice of {name!r} has no tolerance; there is one for {sorted(tolerance_mm)}",
-            hint="give one tolerance in mm for every structure, or one number for all",
-        )
-    return tolerance_mm[name]
 
 
 def _check(

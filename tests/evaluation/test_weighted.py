@@ -9,13 +9,14 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     f1_score,
     r2_score,
+    recall_score,
     roc_auc_score,
     root_mean_squared_error,
 )
 
 from medssl.evaluation import weighted
 from medssl.evaluation.calibration import calibration_errors, reliability_table
-from medssl.evaluation.classification_metrics import auroc, sensitivity_at, specificity_at
+from medssl.evaluation.classification_metrics import auroc
 from medssl.evaluation.comparisons import compare_statistics
 from medssl.evaluation.draws import Draws
 from medssl.evaluation.intervals import Resampling, bootstrap_statistic
@@ -41,8 +42,11 @@ TWINS = {
     ),
 }  # fmt: skip
 DECIDED = {
-    "sensitivity": (weighted.sensitivity, lambda t, d: sensitivity_at(t, d, 0.5)),
-    "specificity": (weighted.specificity, lambda t, d: specificity_at(t, d, 0.5)),
+    "sensitivity": (weighted.sensitivity, lambda t, d: recall_score(t, d) if t.any() else NAN),
+    "specificity": (
+        weighted.specificity,
+        lambda t, d: recall_score(t, d, pos_label=0) if (t == 0).any() else NAN,
+    ),
     "accuracy": (weighted.accuracy, lambda t, d: np.mean(t == d)),
     "balanced": (
         weighted.balanced_accuracy,
@@ -80,6 +84,24 @@ def test_a_weight_is_a_repetition(name, cases):
     if name in DECIDED:
         said = (said > 0.4).astype(float)
     check(*(TWINS | DECIDED)[name], targets, said, weights)
+
+
+def slow_auprc(targets, scores):
+    """Precision at each score, weighted by the recall it adds."""
+    positive, area, recall = sum(targets), 0.0, 0.0
+    for cut in sorted(set(scores), reverse=True):
+        found = [t for t, s in zip(targets, scores, strict=True) if s >= cut]
+        area += (sum(found) / positive - recall) * sum(found) / len(found)
+        recall = sum(found) / positive
+    return area
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_equals_its_slow_twin_with_ties(seed):
+    rng = np.random.default_rng(seed)
+    targets, scores = rng.integers(0, 2, 30) * 1.0, rng.integers(0, 8, 30) / 7
+    found = weighted.auprc(targets, scores)(np.ones((1, 30)))[0]
+    assert found == pytest.approx(slow_auprc(targets, scores))
 
 
 def test_recall_over_classes_is_balanced_accuracy_of_several():

@@ -14,7 +14,7 @@ from medssl.evaluation.exam import Exam
 from medssl.evaluation.kinds.base import Grouped, Json, Judge, Judgement, Picture, identity
 from medssl.evaluation.packed import PackedMasks
 from medssl.evaluation.score_figures import save_scores
-from medssl.evaluation.segmentation_metrics import score_masks
+from medssl.evaluation.segmentation_metrics import dice, score_masks
 from medssl.evaluation.summary import Metric, by_case, summarise_means
 from medssl.inference.planes import shown_range
 from medssl.labelled.cases import LabelledCase
@@ -173,15 +173,6 @@ class SegmentationJudge(Judge):
 
 def _dice_text(value: float) -> str:
     return "no Dice" if np.isnan(value) else f"Dice {value:.3f}"
-
-
-def dice(predicted_IJK: Bools, reference_IJK: Bools) -> float:
-    """Return ``2 |P and R| / (|P| + |R|)``; NaN without a reference, as ``score_mask`` has it."""
-    there = np.count_nonzero(reference_IJK)
-    if not there:
-        return NAN
-    both = np.count_nonzero(predicted_IJK & reference_IJK)
-    return 2 * both / (there + np.count_nonzero(predicted_IJK))
 
 
 def telling(table: pd.DataFrame) -> dict[str, str]:
