@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,7 @@ from medssl.evaluation.classification_metrics import known
 from medssl.runs.folder import atomic_path
 
 Floats = NDArray[np.float64]
-Binning = Literal["width", "mass"]
 NAN: Final = float("nan")
-BINS: Final = 15
 TEMPERATURES: Final = (0.01, 100.0)
 """Between these one is looked for; perfectly separated cases would ask for 0."""
 
@@ -33,24 +31,17 @@ class CalibrationErrors(NamedTuple):
 
 
 def reliability_table(
-    targets_N: NDArray[Any],
-    probabilities_N: Floats,
-    *,
-    bins: int = BINS,
-    binning: Binning = "width",
+    targets_N: NDArray[Any], probabilities_N: Floats, *, bins: int
 ) -> pd.DataFrame:
     """Return, per bin of probability, how often the event came true.
 
-    ``width`` cuts 0 to 1 into bins of equal width (Guo et al. 2017, ICML, section 2). ``mass``
-    gives bins equal numbers of cases, so that none is empty or tiny (Nguyen & O'Connor 2015,
-    EMNLP); cases of one probability stay together, and bins may become fewer. A bin holds its
-    upper end, and the first one also its lower end. Empty bins have no row.
+    Bins are of equal width from 0 to 1 (Guo et al. 2017, ICML, section 2). A bin holds its upper
+    end, and the first one also its lower end. Empty bins have no row.
 
     Args:
         targets_N: 0 or 1; NaN does not count.
-        probabilities_N: Of being 1. For several classes see ``top_label``.
+        probabilities_N: Of being 1.
         bins: How many at most.
-        binning: Equal width or equal mass.
 
     Returns:
         ``low``, ``high``, ``cases``, ``probability`` (mean), ``frequency`` and ``gap`` (frequency
@@ -58,8 +49,6 @@ def reliability_table(
     """
     targets, probabilities = known(targets_N, probabilities_N)
     ends = np.linspace(0, 1, bins + 1)[1:]
-    if binning == "mass" and len(probabilities):
-        ends = np.unique(np.quantile(probabilities, ends, method="inverted_cdf"))
     bin_of_N = np.searchsorted(ends, probabilities, side="left")
     starts = np.append(0.0, ends[:-1])
     rows = [
@@ -81,8 +70,8 @@ def calibration_errors(table: pd.DataFrame) -> CalibrationErrors:
     """Return expected and maximum calibration error (Naeini et al. 2015, AAAI); NaN without cases.
 
     Args:
-        table: Of ``reliability_table``. The errors are those of its binning, which is to be told
-            with them: errors grow with the number of bins.
+        table: Of ``reliability_table``. The errors are those of its bins, whose number is to be
+            told with them: errors grow with it.
     """
     if table.empty:
         return CalibrationErrors(NAN, NAN)
@@ -91,18 +80,6 @@ def calibration_errors(table: pd.DataFrame) -> CalibrationErrors:
         expected=float(np.average(gaps, weights=table["cases"].to_numpy())),
         maximum=float(gaps.max()),
     )
-
-
-def top_label(
-    targets_N: NDArray[np.integer[Any]], probabilities_NC: Floats
-) -> tuple[Floats, Floats]:
-    """Return whether the most probable class is the right one, and its probability; (N,) each.
-
-    Their reliability is that of a model of several classes (Guo et al. 2017, section 2). It says
-    nothing of the other classes: for one of them, give its own column to ``reliability_table``.
-    """
-    chosen = probabilities_NC.argmax(axis=1)
-    return (chosen == targets_N).astype(np.float64), probabilities_NC.max(axis=1)
 
 
 def save_reliability(path: Path, tables: dict[str, pd.DataFrame]) -> None:

@@ -1,16 +1,14 @@
-"""How near measured values come to their references: errors, bias and limits of agreement."""
+"""How near measured values come to their references: bias and limits of agreement.
+
+``weighted`` has the errors that an evaluation tells, with intervals.
+"""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    mean_absolute_error,
-    r2_score,
-    root_mean_squared_error,
-)
 
 from medssl.evaluation.classification_metrics import known
 from medssl.runs.folder import atomic_path
@@ -21,37 +19,30 @@ LIMITS: Final = 1.96
 """Standard deviations around the bias that hold 95 % of differences, if these are normal."""
 
 
-def regression_metrics(targets_N: NDArray[Any], predictions_N: Floats) -> dict[str, float]:
-    """Return errors in the unit of the target, and the share of variance explained.
+class Agreement(NamedTuple):
+    """Of prediction less target, in the unit of the target."""
 
-    ``bias`` is the mean of prediction less target, and ``limit_low`` and ``limit_high`` are the
-    limits of agreement, ``bias -+ 1.96 SD`` (Bland & Altman 1986, Lancet 327:307). They suppose
-    one case per patient: repeated cases of a patient make them too narrow. ``r2`` is ``1 - SSE /
-    SST`` and below 0 where the mean target would predict better.
+    bias: float
+    """The mean; NaN without cases."""
+    limit_low: float
+    limit_high: float
+    """``bias -+ 1.96 SD``; NaN below two cases."""
+
+
+def agreement(targets_N: NDArray[Any], predictions_N: Floats) -> Agreement:
+    """Return bias and limits of agreement (Bland & Altman 1986, Lancet 327:307).
+
+    The limits suppose one case per patient: repeated cases of a patient make them too narrow.
 
     Args:
         targets_N: True values; NaN is not known, and does not count.
         predictions_N: In the same unit.
-
-    Returns:
-        ``cases``, ``mae``, ``rmse``, ``r2``, ``bias``, ``limit_low`` and ``limit_high``; NaN
-        where there are too few cases: none, or one for ``r2`` and the limits.
     """
     targets, predictions = known(targets_N, predictions_N)
-    some, several = len(targets) > 0, len(targets) > 1
     differences = predictions - targets
-    bias = float(differences.mean()) if some else NAN
-    half = LIMITS * float(differences.std(ddof=1)) if several else NAN
-    varied = several and np.ptp(targets) > 0
-    return {
-        "cases": float(len(targets)),
-        "mae": float(mean_absolute_error(targets, predictions)) if some else NAN,
-        "rmse": float(root_mean_squared_error(targets, predictions)) if some else NAN,
-        "r2": float(r2_score(targets, predictions)) if varied else NAN,
-        "bias": bias,
-        "limit_low": bias - half,
-        "limit_high": bias + half,
-    }
+    bias = float(differences.mean()) if len(differences) else NAN
+    half = LIMITS * float(differences.std(ddof=1)) if len(differences) > 1 else NAN
+    return Agreement(bias, bias - half, bias + half)
 
 
 def save_agreement(path: Path, targets_N: NDArray[Any], predictions_N: Floats, unit: str) -> None:
@@ -64,7 +55,7 @@ def save_agreement(path: Path, targets_N: NDArray[Any], predictions_N: Floats, u
         unit: To write beside the axes, such as ``ml``.
     """
     targets, predictions = known(targets_N, predictions_N)
-    found = regression_metrics(targets, predictions)
+    found = agreement(targets, predictions)._asdict()
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot((targets + predictions) / 2, predictions - targets, "o", color="#3f6fa7", alpha=0.6)

@@ -15,7 +15,6 @@ from medssl.evaluation.calibration import (
     probabilities_of_events,
     reliability_table,
     save_reliability,
-    top_label,
 )
 
 
@@ -50,15 +49,12 @@ def test_errors_equal_their_slow_twin(seed, bins):
     assert tuple(found) == pytest.approx(slow_errors(targets, probabilities, bins))
 
 
-@pytest.mark.parametrize(("binning", "strategy"), [("width", "uniform"), ("mass", "quantile")])
-def test_bins_are_those_of_scikit_learn(binning, strategy):
+def test_bins_are_those_of_scikit_learn():
     targets, probabilities = drawn(0, cases=400)
-    table = reliability_table(targets, probabilities, bins=8, binning=binning)
-    frequency, mean = calibration_curve(targets, probabilities, n_bins=8, strategy=strategy)
-    # its quantiles lie between two cases, ours on a case: one case may change sides
-    within = 1e-12 if binning == "width" else 0.025
-    assert table["frequency"].to_numpy() == pytest.approx(frequency, abs=within)
-    assert table["probability"].to_numpy() == pytest.approx(mean, abs=within)
+    table = reliability_table(targets, probabilities, bins=8)
+    frequency, mean = calibration_curve(targets, probabilities, n_bins=8)
+    assert table["frequency"].to_numpy() == pytest.approx(frequency, abs=1e-12)
+    assert table["probability"].to_numpy() == pytest.approx(mean, abs=1e-12)
 
 
 def test_reliability_by_hand():
@@ -72,31 +68,11 @@ def test_reliability_by_hand():
     assert calibration_errors(table).maximum == pytest.approx(0.25)
 
 
-def test_bins_of_equal_mass_hold_equal_numbers_and_ties_stay_together():
-    targets, probabilities = drawn(1, cases=120)
-    assert (
-        reliability_table(targets, probabilities, bins=6, binning="mass")["cases"].tolist()
-        == [20] * 6
-    )
-    tied = np.array([0.0] * 5 + [0.2] * 5 + [0.9] * 2)
-    table = reliability_table(np.ones(12), tied, bins=6, binning="mass")
-    assert table["cases"].tolist() == [5, 5, 2]
-    assert table["high"].tolist() == [0.0, 0.2, 0.9]
-
-
 def test_an_empty_bin_has_no_row_and_no_cases_no_errors():
     table = reliability_table([1, 0, np.nan], np.array([0.95, 0.91, 0.1]), bins=10)
     assert table["cases"].tolist() == [2]
-    for binning in ("width", "mass"):
-        empty = reliability_table([], np.empty(0), binning=binning)
-        assert np.isnan(calibration_errors(empty)).all()
-
-
-def test_the_top_label_is_the_most_probable_class():
-    probabilities = np.array([[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]])
-    correct, confidence = top_label(np.array([1, 2]), probabilities)
-    assert correct.tolist() == [1, 0]
-    assert confidence.tolist() == [0.7, 0.5]
+    empty = reliability_table([], np.empty(0), bins=10)
+    assert np.isnan(calibration_errors(empty)).all()
 
 
 def test_a_temperature_undoes_the_one_that_was_applied():
@@ -137,7 +113,9 @@ def test_a_temperature_changes_no_decision_and_makes_errors_smaller():
     for used in (1.0, temperature):
         probabilities = probabilities_of_classes(logits, used)
         assert (probabilities.argmax(axis=1) == logits.argmax(axis=1)).all()
-        errors.append(calibration_errors(reliability_table(*top_label(targets, probabilities))))
+        right = probabilities.argmax(axis=1) == targets
+        table = reliability_table(right, probabilities.max(axis=1), bins=15)
+        errors.append(calibration_errors(table))
     assert errors[1].expected < errors[0].expected / 3
 
 
@@ -161,7 +139,7 @@ def test_separated_cases_become_certain_and_none_are_refused():
 
 
 def test_the_figure_has_a_panel_per_table(tmp_path):
-    tables = {f"model {n}": reliability_table(*drawn(n)) for n in range(2)}
+    tables = {f"model {n}": reliability_table(*drawn(n), bins=15) for n in range(2)}
     save_reliability(tmp_path / "one.png", {"model 0": tables["model 0"]})
     save_reliability(tmp_path / "two.png", tables)
     widths = [imread(tmp_path / f"{name}.png").shape[1] for name in ("one", "two")]
@@ -172,10 +150,10 @@ def test_the_figure_has_a_panel_per_table(tmp_path):
 pairs = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30)
 
 
-@given(pairs, st.integers(1, 20), st.sampled_from(["width", "mass"]))
-def test_every_case_is_in_one_bin_that_holds_it(pairs, bins, binning):
+@given(pairs, st.integers(1, 20))
+def test_every_case_is_in_one_bin_that_holds_it(pairs, bins):
     targets, probabilities = (np.array(column, float) for column in zip(*pairs, strict=True))
-    table = reliability_table(targets, probabilities, bins=bins, binning=binning)
+    table = reliability_table(targets, probabilities, bins=bins)
     assert table["cases"].sum() == len(targets)
     assert len(table) <= bins
     assert (table["probability"] >= table["low"] - 1e-12).all()

@@ -104,6 +104,19 @@ def test_average_precision_equals_its_slow_twin_with_ties(seed):
     assert found == pytest.approx(slow_auprc(targets, scores))
 
 
+def test_errors_of_numbers_equal_their_slow_twins():
+    targets, predicted = RNG.normal(50, 10, 20), RNG.normal(52, 12, 20)
+    pairs, mean = list(zip(targets, predicted, strict=True)), sum(targets) / 20
+    squares = sum((p - t) ** 2 for t, p in pairs)
+    twins = {
+        weighted.root_mean_square: (squares / 20) ** 0.5,
+        weighted.r2: 1 - squares / sum((t - mean) ** 2 for t in targets),
+        weighted.bias: sum(p - t for t, p in pairs) / 20,
+    }
+    for factory, twin in twins.items():
+        assert factory(targets, predicted)(np.ones((1, 20)))[0] == pytest.approx(twin)
+
+
 def test_recall_over_classes_is_balanced_accuracy_of_several():
     targets, chosen = RNG.integers(3, size=40) * 1.0, RNG.integers(3, size=40) * 1.0
     found = weighted.recall_over_classes(targets, chosen)(np.ones((1, 40)))[0]
