@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.errors import MedSSLError
-from medssl.runs.destination import Destination
+from medssl.runs.destination import Destination, artifacts_of
 
 _UNLESS_SET = {
     "GIT_PYTHON_REFRESH": "quiet",
@@ -50,8 +50,18 @@ def _connect(uri: str) -> Any:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     if not uri.startswith("sqlite:///"):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    with _alone_with(Path(uri.removeprefix("sqlite:///"))):
+    database = Path(uri.removeprefix("sqlite:///"))
+    with _alone_with(database):
+        if not database.exists():
+            _make(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _make(uri: str) -> None:
+    """Make the database: left to the client, files of its first experiment would go to ./mlruns."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, artifacts_of(uri)).engine.dispose()
 
 
 @contextmanager
@@ -113,15 +123,14 @@ def status_of(error: Exception) -> int | None:
 
 
 def _words(error: Exception) -> tuple[str, str]:
-    status = status_of(error)
-    if "401" in str(error)[:400] or status == _UNAUTHORISED:
+    status, code = status_of(error), getattr(error, "error_code", None)
+    if status == _UNAUTHORISED or code == "UNAUTHENTICATED":
         return (
             "wants a user name and a password, or refuses those it was given",
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
         )
-    if status == _FORBIDDEN:
+    if status == _FORBIDDEN or code == "PERMISSION_DENIED":
         return "does not allow this user to do that", "ask who runs the server for the permission"
-    code = getattr(error, "error_code", None)
     if code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
         missing = code.startswith("RESOURCE") or "not found" in str(error)
         said = "has no such run, model or alias" if missing else "refused a value"
