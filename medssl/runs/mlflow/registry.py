@@ -15,7 +15,7 @@ from medssl.runs.mlflow.lineage import Step, walk
 from medssl.runs.mlflow.models import log_model, made_by
 from medssl.runs.mlflow.sender import MlflowSender
 from medssl.runs.model_package import ModelPackage
-from medssl.runs.names import LONGEST_TAG, accepted_value
+from medssl.runs.names import LONGEST_PARAM, accepted_value
 from medssl.runs.spool import Spool
 
 _RESERVED = re.compile(r"latest|[vV]\d+")
@@ -127,8 +127,8 @@ def _run_of(client: Any, stage_folder: Path, manifest: Manifest, to: Destination
     if manifest.mlflow_run_id and _exists(client, manifest.mlflow_run_id):
         return manifest.mlflow_run_id
     for described in sorted((stage_folder / "tracking").glob("*/run.json")):
-        sender = MlflowSender(Spool(described.parent), to)
         if "." not in described.parent.name:  # not one of the runs under it
+            sender = MlflowSender(Spool(described.parent), to)
             sender.send_all()
             run_id = sender.run_id()
             if run_id and _exists(client, run_id):
@@ -154,15 +154,14 @@ def _recorded_late(client: Any, manifest: Manifest, to: Destination) -> str:
     experiment = experiment_id(client, to)
     key = digest_json([manifest.config_digest, manifest.inputs, manifest.outputs])
     found = client.search_runs([experiment], f"tags.`{_LATE}` = '{key}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
     tags = {"medssl.stage": manifest.stage, _LATE: key, **_prefixed("output", manifest.outputs)}
-    run = client.create_run(experiment, tags=tags, run_name=manifest.stage)
-    inputs = [Param(key, value) for key, value in _prefixed("input", manifest.inputs).items()]
-    client.log_batch(run.info.run_id, params=inputs)
-    client.set_terminated(run.info.run_id)
+    run = found[0] if found else client.create_run(experiment, tags=tags, run_name=manifest.stage)
+    if run.info.status != "FINISHED":  # new, or begun by an attempt that was cut short
+        inputs = [Param(name, value) for name, value in _prefixed("input", manifest.inputs).items()]
+        client.log_batch(run.info.run_id, params=inputs)
+        client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
 
 def _prefixed(prefix: str, digests: Mapping[str, str]) -> dict[str, str]:
-    return {f"{prefix}.{k}": accepted_value(v, LONGEST_TAG) for k, v in digests.items()}
+    return {f"{prefix}.{k}": accepted_value(v, LONGEST_PARAM) for k, v in digests.items()}

@@ -59,15 +59,11 @@ class MlflowSender:
                 self._send(events)
             self.spool.mark_sent(events, offset)
 
-    def ensure_run(self) -> str:
-        """Return the MLflow run's id, after creating it, and those above it, if need be."""
-        self._client = connect(self.to.uri)
-        return self._run(self.spool)
-
     def _send(self, events: list[Event]) -> None:
         from mlflow.exceptions import MlflowException
 
-        run_id = self.ensure_run()
+        self._client = connect(self.to.uri)
+        run_id = self._run(self.spool)
         try:
             self._send_to(run_id, events)
         except MlflowException as error:
