@@ -1,11 +1,14 @@
 """Processor, memory and GPU while a run is under way, sampled by a thread."""
 
 import importlib
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 Record = Callable[[Mapping[str, float], int], None]
 
@@ -39,7 +42,10 @@ class SystemSampler:
         read = SystemReader()
         while not self._stopped.wait(self._every_s):
             self._step += 1
-            self._record(read(), self._step)
+            try:
+                self._record(read(), self._step)
+            except Exception as error:  # noqa: BLE001 - a driver that fails: the work goes on
+                _log.debug("The machine could not be read (%s)", type(error).__name__)
 
 
 class SystemReader:
@@ -82,7 +88,9 @@ def _gpu_reader() -> Callable[[], Iterator[dict[str, float]]]:
         nvml: Any = importlib.import_module("pynvml")
         nvml.nvmlInit()
         handles = [_nvml_handle(nvml, name) for name in _visible(nvml.nvmlDeviceGetCount())]
-    except Exception:  # noqa: BLE001 - not installed, no driver, no permission
+        for handle in handles:
+            _nvml_numbers(nvml, handle)
+    except Exception:  # noqa: BLE001 - not installed, no driver or permission, part of a GPU (MIG)
         return _torch_gpus
     return lambda: (_nvml_numbers(nvml, handle) for handle in handles)
 
@@ -114,6 +122,8 @@ def _torch_gpus() -> Iterator[dict[str, float]]:
     if torch is None or not torch.cuda.is_initialized():
         return
     for index in range(torch.cuda.device_count()):
+        if not torch.cuda.memory_reserved(index):  # asking would open it, for some 100 MB
+            continue
         free, total = torch.cuda.mem_get_info(index)
         used = total - free
         yield {

@@ -91,6 +91,35 @@ def test_a_broken_driver_leaves_the_rest(monkeypatch):
     assert SystemReader()()["system/system_memory_usage_percentage"] > 0
 
 
+def test_a_gpu_whose_use_cannot_be_read_as_a_part_of_one_leaves_the_rest(monkeypatch):
+    def not_supported(_):
+        raise OSError("not supported")
+
+    nvml = fake_nvml([1], [])
+    nvml.nvmlDeviceGetUtilizationRates = not_supported
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert SystemReader()()["system/system_memory_usage_percentage"] > 0
+
+
+def test_one_reading_that_fails_is_not_the_last(monkeypatch):
+    readings = iter([OSError("lost"), {"x": 1.0}])
+
+    def read():
+        reading = next(readings, {"x": 2.0})
+        if isinstance(reading, OSError):
+            raise reading
+        return reading
+
+    monkeypatch.setattr(system, "SystemReader", lambda: read)
+    seen = []
+    sampler = SystemSampler(lambda numbers, _: seen.append(numbers), 0.02, {})
+    sampler.start()
+    time.sleep(0.3)
+    sampler.stop()
+    assert seen[:2] == [{"x": 1.0}, {"x": 2.0}]
+
+
 def test_a_sampler_does_not_start_cuda(monkeypatch):
     touched = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False))
     monkeypatch.setitem(sys.modules, "torch", touched)
@@ -100,8 +129,9 @@ def test_a_sampler_does_not_start_cuda(monkeypatch):
 def test_without_nvidias_library_pytorch_is_asked(monkeypatch):
     cuda = SimpleNamespace(
         is_initialized=lambda: True,
-        device_count=lambda: 1,
-        mem_get_info=lambda _: (30_000_000_000, 40_000_000_000),
+        device_count=lambda: 2,
+        memory_reserved=lambda index: 5 * index,  # another process's GPU comes first
+        mem_get_info=lambda index: {1: (30_000_000_000, 40_000_000_000)}[index],
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     (gpu,) = system._torch_gpus()
