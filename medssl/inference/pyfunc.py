@@ -77,9 +77,17 @@ class PyfuncModel:
                 hint="one volume at a time, without axes for a batch or channels",
             )
         matrix = default_affine(about) if affine is None else np.asarray(affine, dtype=np.float64)
-        return Volume(
-            array_IJK=narrow(array_IJK), affine_ras=matrix.reshape(4, 4), modality=about.modality
-        )
+        try:
+            return Volume(
+                array_IJK=narrow(array_IJK),
+                affine_ras=matrix.reshape(4, 4),
+                modality=about.modality,
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{AFFINE} is no affine matrix of voxels to millimetres",
+                hint="give 16 numbers, row after row, invertible, the last four 0 0 0 1",
+            ) from error
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from medssl import __version__
 from medssl.runs.model_package import ModelPackage
+from medssl.runs.names import LONGEST_TAG, accepted_value
 from medssl.training.task_model import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 
 AFFINE = "affine_ras"
 """Parameter of ``predict``: where an array lies, 16 numbers of a (4, 4) matrix, row after row."""
 _LOADER = "medssl.inference.pyfunc"
 _EXAMPLE_VOXELS = 8
-_LONGEST_TAG = 250
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "safetensors")
 
 
@@ -57,4 +57,4 @@ def _tags(about: ModelDescription) -> dict[str, str]:
         "modality": about.modality,
         **digests,
     }
-    return {f"medssl.{name}": str(value)[:_LONGEST_TAG] for name, value in facts.items()}
+    return {f"medssl.{name}": accepted_value(value, LONGEST_TAG) for name, value in facts.items()}

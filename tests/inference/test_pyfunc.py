@@ -74,6 +74,12 @@ def test_what_is_neither_a_path_nor_a_volume_is_explained(model, wrong):
         model.predict(wrong)
 
 
+@pytest.mark.parametrize("wrong", [[1.0] * 15, [0.0] * 16, [float("nan")] * 16])
+def test_what_is_no_affine_is_explained(model, wrong):
+    with pytest.raises(InputError, match="affine_ras is no affine matrix"):
+        model.predict(np.zeros((2, 2, 2)), {AFFINE: wrong})
+
+
 def test_a_missing_file_is_not_named(model, tmp_path):
     with pytest.raises(RejectedFileError) as told:
         model.predict(tmp_path / "Quillfeather^Ida.nii.gz")
