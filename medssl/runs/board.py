@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.errors import InputError
-from medssl.runs.destination import TrackingConfig, destination
+from medssl.runs.destination import TrackingConfig, artifacts_of, destination
 
 HOST = "127.0.0.1"
 _STARTS_WITHIN_S = 120.0
@@ -70,6 +70,8 @@ def serving(store: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes
 
 def _start(store: str, port: int, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
+    beside = artifacts_of(store)  # else what is made on the page would go to the current folder
+    command += ["--default-artifact-root", beside] if beside else []
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     where = {"MLFLOW_BACKEND_STORE_URI": store}  # no argument: it may hold a password
     with log.open("wb") as said:

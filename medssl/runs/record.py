@@ -49,7 +49,7 @@ def read_folder(folder: Path) -> Record:
     settings = flatten(manifest.config)
     names = accepted_names(settings)  # as MLflow has them, to compare with a run read from there
     return Record(
-        label=folder.name,
+        label=folder.resolve().name,
         stage=manifest.stage,
         settings={names[key]: accepted_value(settings[key], LONGEST_PARAM) for key in settings},
         digests={f"input.{name}": digest for name, digest in manifest.inputs.items()}

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,11 @@ def test_a_folder_gives_settings_digests_numbers_and_curves(tmp_path):
         "pretrained/loss": [(1, 1.0)],
         "pretrained/val/dice": [(5, 0.4), (10, 0.6)],
     }
+
+
+def test_the_folder_one_stands_in_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_run(tmp_path / "run"))
+    assert read_folder(Path()).label == "run"
 
 
 def test_of_a_resumed_run_the_later_value_of_a_step_counts_and_torn_lines_do_not(tmp_path):
