@@ -18,17 +18,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import pandas as pd
 import pyarrow.compute
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 
 from medssl.cli.run import user_errors_explained
 from medssl.config.base import Config
-from medssl.config.load import load, validate
+from medssl.config.load import load, merge, read_tree, validate
 from medssl.curation.curate import CurateConfig, curate
 from medssl.curation.sampling_table import FILE, read_sampling_table
 from medssl.curation.selection import selection_folder
@@ -46,7 +46,6 @@ from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.recorder import SPEED, read_metrics
 from medssl.training.schedule import ScheduleConfig
 from medssl.training.twins import VALIDATION
-from pipelines.benchmarks.label_efficiency import merged
 from pipelines.covid_ct_table import covid_ct_table
 from pipelines.picture_shortcuts import shortcuts
 from pipelines.redundancy_report import SCRATCH, sentence, show, show_shortcuts, summarise
@@ -83,12 +82,21 @@ class StudyConfig(Config):
     """Settings of `medssl curate` that all arms share."""
     prepare: Tree
     """Settings of `medssl prepare`."""
-    arms: dict[str, ArmConfig]
+    arms: Annotated[dict[str, ArmConfig], Field(min_length=2)]
     """By name; the first one is what the others are compared with."""
     pretrain: Tree
     """Settings of `medssl pretrain`; `encoder` is also that of scratch."""
     finetune: Tree
     """What fine-tuning sets beyond configs/finetune/covid_ct.yaml."""
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Self:
+        strange = {arm.as_long_as for arm in self.arms.values()} - {None, *self.arms}
+        if strange:
+            raise ValueError(f"as_long_as names {sorted(map(str, strange))}, which is no arm")
+        if SCRATCH in self.arms:
+            raise ValueError(f"an arm cannot be called {SCRATCH}: that is the one without any")
+        return self
 
 
 class Study:
@@ -141,8 +149,8 @@ class Study:
             else {"encoder_from": self.work / "encoders" / f"{arm}-{seed}"}
         )
         tree["from_scratch_twin"] = False  # the same twin for every arm: it is trained once
-        shared = load(FinetuneConfig, DOWNSTREAM).model_dump(mode="json")
-        tree = {**merged(shared, self.config.finetune), **tree}
+        shared = read_tree(DOWNSTREAM, FinetuneConfig)
+        tree = {**merge(shared, self.config.finetune, FinetuneConfig), **tree}
         config = validate(FinetuneConfig, tree, where=f"{SETTINGS} finetune")
         finetune(config)
         few = {"resamples": 100, "permutations": 100}  # the intervals are made over seeds, below

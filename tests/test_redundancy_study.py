@@ -7,7 +7,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from medssl.config.load import validate
+from medssl.errors import ConfigError
 from pipelines import redundancy_report as report
 from pipelines import redundancy_study as study
 from tests.covid_ct import challenge
@@ -79,6 +82,26 @@ def test_an_arm_is_apart_where_its_paired_interval_leaves_out_zero(shift, apart)
     assert f"of 1 to all slices: {apart}; of 2 to scratch: {apart};" in told
     assert "9.0x shorter (few)" in told
     assert "border alone reaches 0.70 (0.60 to 0.80)" in told
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        (
+            "{a: {slices: {name: hash}}, b: {slices: {name: hash}, as_long_as: c}}",
+            r"\['c'\], which",
+        ),
+        (
+            "{a: {slices: {name: hash}}, scratch: {slices: {name: hash}}}",
+            "cannot be called scratch",
+        ),
+        ("{a: {slices: {name: hash}}}", "arms"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused_before_anything_runs(arms, said):
+    settings = yaml.safe_load(study.SETTINGS.read_text()) | {"arms": yaml.safe_load(arms)}
+    with pytest.raises(ConfigError, match=said):
+        validate(study.StudyConfig, settings, where="test")
 
 
 def test_it_trains_as_long_as_the_settings_say_and_prints_its_tables(shipped, tmp_path, capsys):

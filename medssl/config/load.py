@@ -67,7 +67,33 @@ def read_tree(path: Path, cls: type[Config]) -> dict[str, Any]:
             f"{path}: extends {base}, which extends {below['extends']}; one level is allowed",
             hint="extend the last file directly and repeat the few keys in between",
         )
-    return _merge(below, tree, cls, ())
+    return merge(below, tree, cls)
+
+
+def merge(
+    below: Mapping[str, Any],
+    above: Mapping[str, Any],
+    cls: type[Config],
+    at: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Return ``above`` over ``below``, section by section; another component replaces one whole.
+
+    Args:
+        below: Settings of a ``cls``, not validated.
+        above: Those that count more.
+        cls: Says which sections are components.
+        at: Where in ``cls`` both lie.
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        old, here = below.get(key), (*at, key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            swapped = "name" in value and value["name"] != old.get("name")
+            if not (swapped and type_at(cls, here, {}).package):
+                merged[key] = merge(old, value, cls, here)
+                continue
+        merged[key] = value
+    return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -112,22 +138,6 @@ def _repeated_keys(node: yaml.Node | None) -> Iterator[str]:
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _repeated_keys(item)
-
-
-def _merge(
-    below: dict[str, Any], above: dict[str, Any], cls: type[Config], at: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return ``above`` over ``below``, section by section; another component replaces one whole."""
-    merged = dict(below)
-    for key, value in above.items():
-        old, here = below.get(key), (*at, key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            swapped = "name" in value and value["name"] != old.get("name")
-            if not (swapped and type_at(cls, here, {}).package):
-                merged[key] = _merge(old, value, cls, here)
-                continue
-        merged[key] = value
-    return merged
 
 
 def _override(tree: dict[str, Any], item: str) -> str | None:

@@ -30,7 +30,7 @@ from rich.console import Console
 
 from medssl.cli.run import user_errors_explained
 from medssl.config.base import Config
-from medssl.config.load import load, validate
+from medssl.config.load import load, merge, validate
 from medssl.curation.curate import CurateConfig, curate
 from medssl.data.prepare import PrepareConfig, prepare
 from medssl.evaluation.evaluate import EvaluateConfig, evaluate
@@ -161,7 +161,7 @@ def pretrain_one(job: tuple[str, int], *, study: StudyConfig, work: Path) -> Non
     """Pretrain one method with one seed."""
     method, seed = job
     torch.set_num_threads(1)
-    tree = merged(study.pretrain, study.methods[method])
+    tree = merge(study.pretrain, study.methods[method], PretrainConfig)
     tree |= {"store": work / "store", "out": encoder_of(work, method, seed), "seed": seed, **QUIET}
     pretrain(validate(PretrainConfig, tree, where=f"{SETTINGS} methods.{method}"))
 
@@ -190,7 +190,8 @@ def finetune_one(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> flo
         "schedule": {"steps": arm.steps, "warmup_steps": max(1, arm.steps // 10)},
         "seed": arm.seed,
     }
-    tree = merged(merged(study.finetune, study.tuning.plans[arm.plan]), own)
+    tree = merge(study.finetune, study.tuning.plans[arm.plan], FinetuneConfig)
+    tree = merge(tree, own, FinetuneConfig)
     config = validate(FinetuneConfig, {**tree, **start, **QUIET}, where="")
     finetune(config)
     history = json.loads((config.out / config.members[0] / VALIDATION).read_text())
@@ -225,15 +226,6 @@ def tune(study: StudyConfig, data: Path, work: Path, workers: int) -> pd.DataFra
 def _tried(arm: Arm, *, study: StudyConfig, data: Path, work: Path) -> tuple[str, str, int, float]:
     dice = finetune_one(arm, study=study, data=data, work=work)
     return arm.method, arm.plan, arm.seed, dice
-
-
-def merged(base: Tree, own: Tree) -> Tree:
-    """Return ``base`` with what ``own`` sets, section by section."""
-    both = dict(base)
-    for key, value in own.items():
-        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = merged(both[key], value) if nested and "name" not in value else value
-    return both
 
 
 def run(

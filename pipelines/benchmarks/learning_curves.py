@@ -25,9 +25,10 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from medssl.cli.run import user_errors_explained
 from medssl.config.base import Config
 from medssl.config.choice import find
-from medssl.config.load import load, read_tree, validate
+from medssl.config.load import load, merge, read_tree, validate
 from medssl.curation.curate import CurateConfig, curate
 from medssl.data.prepare import prepare
 from medssl.data.prepare_config import PrepareConfig
@@ -90,8 +91,9 @@ class CurvesConfig(Config):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, draw, print a table, write JSON; 1 if no configuration could run."""
     options = _options(arguments)
-    study = load(CurvesConfig, options.settings, options.set)
-    stores = {} if options.store else make_stores(study, options.data, options.work / "stores")
+    with user_errors_explained():
+        study = load(CurvesConfig, options.settings, options.set)
+        stores = {} if options.store else make_stores(study, options.data, options.work / "stores")
     recorded: dict[str, Rows] = {}
     skipped: dict[str, str] = {}
     torch.set_num_threads(options.threads)
@@ -173,20 +175,7 @@ def tree_of(path: Path, study: CurvesConfig, store: Path, out: Path) -> Tree:
         tree["encoder"] = smallest("medssl.models.encoders", tree["encoder"], keep=("dims",))
     if study.tiny:
         tree["method"] = smallest("medssl.methods", tree["method"])
-    return overlaid(overlaid(tree, study.shared), own)
-
-
-def overlaid(tree: Tree, own: Tree) -> Tree:
-    """Return ``tree`` with what ``own`` sets, key by key; another ``name`` replaces a section."""
-    both = dict(tree)
-    for key, value in own.items():
-        there = both.get(key)
-        if isinstance(value, dict) and isinstance(there, dict):
-            same = value.get("name", there.get("name")) == there.get("name")
-            both[key] = overlaid(there, value) if same else value
-        else:
-            both[key] = value
-    return both
+    return merge(merge(tree, study.shared, PretrainConfig), own, PretrainConfig)
 
 
 def resize_crops(views: Tree, voxels: int) -> None:

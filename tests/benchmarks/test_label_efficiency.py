@@ -32,12 +32,6 @@ def test_intervals_are_those_of_drawing_seeds_and_patients():
     np.testing.assert_allclose(report.interval(values_SP, 50), slow_interval(values_SP, 50))
 
 
-def test_sections_are_merged_and_components_replaced():
-    base = {"a": {"x": 1, "y": 2}, "m": {"name": "p", "z": 3}}
-    own = {"a": {"y": 5}, "m": {"name": "q"}}
-    assert study.merged(base, own) == {"a": {"x": 1, "y": 5}, "m": {"name": "q"}}
-
-
 def rows_of(dice_by_method):
     return pd.DataFrame(
         [
