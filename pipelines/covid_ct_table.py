@@ -10,6 +10,7 @@ weights is drawn from the training patients by `medssl finetune`.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -70,8 +71,7 @@ def _rows(folder: Path, label: str) -> list[tuple[Path, str, str]]:
 def _patients(folder: Path, label: str) -> dict[tuple[str, str], str]:
     """Return the patient of every image, by folder and name without its ending."""
     path = folder / "Info" / f"{label}-CT-MetaInfo.csv"
-    _text(path)
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = pd.read_csv(io.StringIO(_text(path)), dtype=str, keep_default_na=False)
     name, patient = (
         ("File name", "Patient ID") if label == "COVID" else ("image name", "patient id")
     )

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import adaptive_avg_pool2d
 
 from medssl.evaluation.classification_metrics import auroc
-from medssl.evaluation.intervals import Resampling, bootstrap_statistic
+from medssl.evaluation.intervals import bootstrap_statistic
 from medssl.labelled.cases import LabelledCase, LabelledSet, read_image
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,6 @@ def shortcuts(
             auroc,
             (truth["test"], scores["test"]),
             [case.patient_key for case in cases["test"]],
-            how=Resampling(),
             bounds=(0.0, 1.0),
         )
         found.append(

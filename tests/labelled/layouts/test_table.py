@@ -1,6 +1,5 @@
 import matplotlib.image
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -11,6 +10,7 @@ from medssl.labelled.cases import read_image, read_pair
 from medssl.labelled.read import read_labelled
 from medssl.library.catalog import write_catalog
 from medssl.library.volumes import write_volume
+from pipelines.covid_ct_table import covid_ct_table
 from tests.labelled.examples import MR_T2, affine, phantom, table, write_picture, write_table
 from tests.library.test_catalog import row as catalog_row
 
@@ -268,33 +268,9 @@ def test_modalities_that_differ_are_noticed(tmp_path):
 
 
 def test_the_covid_ct_images_are_read_with_their_official_lists(shared, tmp_path):
-    root = shared / "data" / "covid-ct"
-    info = {
-        "COVID": pd.read_csv(root / "Info" / "COVID-CT-MetaInfo.csv", dtype=str),
-        "NonCOVID": pd.read_csv(root / "Info" / "NonCOVID-CT-MetaInfo.csv", dtype=str),
-    }
-    rows = []
-    for finding, about in info.items():
-        file, patient = (
-            ("File name", "Patient ID") if finding == "COVID" else ("image name", "patient id")
-        )
-        patient_of = dict(zip(about[file], about[patient], strict=True))
-        for part in ("train", "val"):
-            names = (
-                (root / "Data-split" / finding / f"{part}CT_{finding}.txt").read_text().split("\n")
-            )
-            rows += [
-                {
-                    "image": root / "Images" / f"CT_{finding}" / name.strip(),
-                    "patient": f"{finding} {patient_of[name.strip()]}",
-                    "split": part,
-                    "modality": "CT",
-                    "finding": finding,
-                }
-                for name in names
-                if name.strip()
-            ]
-    labelled = read_labelled(write_table(tmp_path / "covid.csv", rows))
+    rows = covid_ct_table(shared / "data" / "covid-ct", tmp_path)
+    rows.to_csv(tmp_path / "covid.csv", index=False)
+    labelled = read_labelled(tmp_path / "covid.csv")
     assert len(labelled.cases) == 543
     assert len({case.patient_key for case in labelled.cases}) == 289
     assert labelled.warnings == ()
