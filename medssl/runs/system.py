@@ -122,7 +122,7 @@ def _torch_gpus() -> Iterator[dict[str, float]]:
     if torch is None or not torch.cuda.is_initialized():
         return
     for index in range(torch.cuda.device_count()):
-        if not torch.cuda.memory_reserved(index):  # asking would open it, for some 100 MB
+        if not torch.cuda.memory_reserved(index):  # asking would open it, and take memory there
             continue
         free, total = torch.cuda.mem_get_info(index)
         used = total - free

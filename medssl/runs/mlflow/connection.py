@@ -61,7 +61,8 @@ def _make(uri: str) -> None:
     """Make the database: left to the client, files of its first experiment would go to ./mlruns."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(uri, artifacts_of(uri)).engine.dispose()
+    store = SqlAlchemyStore(uri, artifacts_of(uri))  # type: ignore[no-untyped-call]
+    store.engine.dispose()
 
 
 @contextmanager
