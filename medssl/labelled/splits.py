@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from medssl.config.base import Config
 from medssl.errors import ConfigError
-from medssl.labelled.cases import LabelledCase, Part
+from medssl.labelled.cases import PARTS, LabelledCase, Part
 from medssl.labelled.strata import covering_first, dealt, evenly, patterns_of, targets_of
 
 
@@ -98,7 +98,7 @@ def split_cases(
     members = {name: set(keys) for name, keys in parts.items()}
     return {
         name: sorted(case.case_key for case in cases if case.patient_key in members[name])
-        for name in ("train", "val", "test")
+        for name in PARTS
     }
 
 
@@ -136,8 +136,7 @@ def _declared_parts(
             hint="declare the part of every case, or set splits.declared to false",
         )
     declared = {
-        name: sorted({case.patient_key for case in cases if case.part == name})
-        for name in ("train", "val", "test")
+        name: sorted({case.patient_key for case in cases if case.part == name}) for name in PARTS
     }
     if twice := sum(map(len, declared.values())) - len({case.patient_key for case in cases}):
         raise ConfigError(f"{twice} patient(s) have cases in several declared parts")

@@ -239,22 +239,6 @@ def voxel_loss(compared: Compared, gamma: float | None) -> Tensor:
     return terms_BIJK.mean() if kept is None else _mean_over(terms_BIJK, kept[:, 0])
 
 
-def segmentation_loss(
-    name: str = "dice_ce",
-    *,
-    regions: Sequence[Sequence[int]] | None = None,
-    ignore_label: int | None = None,
-    **options: float | bool,
-) -> SegmentationLoss:
-    """Return a loss by its name; ``options`` are those of :class:`SegmentationLossConfig`.
-
-    Raises:
-        ValueError: There is no such loss, or an option is not its own (pydantic).
-    """
-    config = SegmentationLossConfig.model_validate({"name": name, **options})
-    return SegmentationLoss(config, regions=regions, ignore_label=ignore_label)
-
-
 def deep_supervision(
     loss: Callable[[Tensor, Tensor], Tensor], logits: Sequence[Tensor], target_B1IJK: Tensor
 ) -> Tensor:

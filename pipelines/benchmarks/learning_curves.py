@@ -18,10 +18,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -86,6 +86,13 @@ class CurvesConfig(Config):
     """Which of them a configuration uses; `volumes` for the others."""
     tiny: bool = False
     """The smallest encoders, crops and heads of each kind, for tests."""
+
+    @model_validator(mode="after")
+    def _stores_are_there(self) -> Self:
+        strange = {"volumes", *self.store_of.values()} - self.stores.keys()
+        if strange:
+            raise ValueError(f"stores has no {', '.join(sorted(strange))}: describe how it is made")
+        return self
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,8 +3,10 @@
 import json
 
 import pandas as pd
+import pytest
 
 from medssl.config.load import load
+from medssl.errors import ConfigError
 from medssl.library.catalog import COLUMNS
 from pipelines.benchmarks import learning_curves
 from pipelines.benchmarks.learning_curves import CONFIGS, SETTINGS, CurvesConfig, tree_of
@@ -49,6 +51,11 @@ def test_settings_of_one_configuration_count_most(tmp_path):
     assert tree["encoder"] == {"name": "vit"}
     other = tree_of(CONFIGS / "simclr.yaml", study, tmp_path, tmp_path)
     assert other["schedule"]["steps"] == study.steps
+
+
+def test_a_store_that_nobody_describes_is_refused():
+    with pytest.raises(ConfigError, match="stores has no slices: describe"):
+        load(CurvesConfig, SETTINGS, ["store_of={simclr: slices}"])
 
 
 def test_volumes_of_a_patient_that_state_no_frame_get_one(tmp_path, monkeypatch):

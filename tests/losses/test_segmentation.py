@@ -11,16 +11,21 @@ from monai.losses import DiceCELoss, FocalLoss, TverskyLoss
 from pydantic import ValidationError
 
 from medssl.losses.segmentation import (
+    SegmentationLoss,
     SegmentationLossConfig,
     deep_supervision,
     merged,
-    segmentation_loss,
 )
 
 B, C, GRID = 3, 4, (4, 3, 2)
 IGNORED = 255
 REGIONS = ((1, 2, 3), (2, 3), (3,))
 EPS = 1e-5
+
+
+def segmentation_loss(name="dice_ce", *, regions=None, ignore_label=None, **options):
+    config = SegmentationLossConfig(name=name, **options)
+    return SegmentationLoss(config, regions=regions, ignore_label=ignore_label)
 
 
 def case(seed=0, *, channels=C, labels=C, ignored=False):
