@@ -48,8 +48,6 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
         _warn_of_other_intensities(config, about)
         inputs["encoder"] = digest_file(config.encoder_from / ENCODER_WEIGHTS)
     check_fit(config, labelled)  # before anything is left
-    for warning in labelled.warnings:
-        _log.warning("%s", warning)
     with open_stage(
         "finetune",
         config.out,
