@@ -1,0 +1,1 @@
+"""Reports: read, understood, without identifiers, joined to the images they speak of."""
