@@ -95,6 +95,25 @@ class Labelled(NamedTuple):
     """int64 class numbers; 0 is the background."""
 
 
+class Texts(NamedTuple):
+    """What the reports of a batch say, sentence by sentence, and what is known about them."""
+
+    token_BSL: Tensor
+    """int64 token numbers; no tokens (L = 0) where the method keeps what they become."""
+    token_mask_BSL: Tensor
+    """Whether there is a token."""
+    sentence_BS: Tensor
+    """int64 number of each sentence among all different ones of the set; -1 for none."""
+    study_B: Tensor
+    """int64: which study it is."""
+    text_B: Tensor
+    """int64: equal for reports of equal words."""
+    normal_B: Tensor
+    """int8: 1 where the report finds nothing, 0 where it finds something, -1 where unknown."""
+    label_BF: Tensor
+    """int8 per finding: 1 present, 0 absent, -1 uncertain, -2 not spoken of."""
+
+
 class Batch(NamedTuple):
     """The views of one batch, sample-major: all views of the first sample come first."""
 
@@ -104,6 +123,8 @@ class Batch(NamedTuple):
     """The samples' geometry, stacked along a new first axis B."""
     labelled: Labelled | None = None
     """For a method that asks for it: patches of other volumes, which are labelled."""
+    texts: Texts | None = None
+    """For a method that asks for it: the reports about the studies that the views show."""
 
 
 def three(size: Size) -> Size3:
