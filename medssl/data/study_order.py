@@ -45,8 +45,9 @@ class StudyOrder:
         self.batch_size, self.seed = batch_size, seed
         normals = sum(self.normal)
         others = len(self.texts) - normals
-        batches = others // max(batch_size - most_normal, 1)
-        batches = min(batches, len(self.texts) // batch_size) or len(self.texts) // batch_size
+        batches = len(self.texts) // batch_size
+        if most_normal < batch_size:
+            batches = min(batches, others // (batch_size - most_normal)) or batches
         self._normals = max(min(normals, most_normal * batches), batches * batch_size - others)
         self.epoch_samples = batches * batch_size
         self._cached: tuple[int, list[int]] = (-1, [])
