@@ -1,29 +1,28 @@
 """Prove that a MONAI bundle is the model it was made from, by opening it as MONAI does."""
 
 import ast
-import logging
 import re
+import subprocess
+import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import torch
-from monai.bundle import ConfigWorkflow, verify_net_in_out
 from numpy.typing import NDArray
 
 from medssl.errors import MedSSLError
+from medssl.export import open_bundle
+from medssl.export.open_bundle import INFERENCE, METADATA, NOT_AS_DESCRIBED
 from medssl.inference.predictor import Predictor
 from medssl.io.nifti import read_nifti, write_nifti
 from medssl.runs.folder import read_json
 from medssl.training.task_model import ModelDescription, load_task_model
 
 REPORT = "nothing was kept; this is a defect of medssl, please report it"
-METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
 REQUIRED_METADATA = (
     "schema", "version", "monai_version", "pytorch_version", "numpy_version",
     "required_packages_version", "task", "description", "authors", "copyright",
@@ -53,14 +52,15 @@ def verify_bundle(run: Path, bundle: Path, real_volume: Path) -> dict[str, Any]:
     check_metadata(read_json(bundle / METADATA))
     check_expressions(read_json(bundle / INFERENCE))
     predictor = Predictor(load_task_model(run, trust_names=True))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        _run_net_in_out(bundle)
+    with tempfile.TemporaryDirectory() as folder:
         oblique = Path(folder) / "oblique.nii.gz"
         array_IJK, affine_ras = oblique_phantom(predictor.description)
         write_nifti(array_IJK, affine_ras, oblique)
+        scans = {"real_scan": real_volume, "oblique": oblique}
+        masks = run_bundle(bundle, list(scans.values()), Path(folder) / "masks")
         counts = {
-            "real_scan_voxels_equal": _compare(predictor, bundle, real_volume, Path(folder)),
-            "oblique_voxels_equal": _compare(predictor, bundle, oblique, Path(folder)),
+            f"{name}_voxels_equal": _compare(predictor, scan, mask)
+            for (name, scan), mask in zip(scans.items(), masks, strict=True)
         }
     return {**counts, "voxels_different": 0}
 
@@ -126,41 +126,38 @@ def oblique_phantom(
     return smooth[0, 0].numpy().astype(np.int16), affine_ras
 
 
-def run_bundle(bundle: Path, scan: Path, out: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the mask that the bundle writes for ``scan``, and its affine.
+def run_bundle(bundle: Path, scans: Sequence[Path], out: Path) -> list[Path]:
+    """Return the masks that the bundle writes for ``scans``, opened by MONAI without medssl.
 
-    Every part comes from the bundle's own configuration, through ``monai.bundle``; only the
-    device and the output folder are set. The parts are called here, as MONAI's evaluator calls
-    them, so that pytorch-ignite need not be installed.
+    Raises:
+        VerificationError: MONAI cannot run it, or its network is not what its metadata describes.
     """
-    workflow = ConfigWorkflow(
-        config_file=str(bundle / INFERENCE),
-        meta_file=str(bundle / METADATA),
-        logging_file=False,
-        workflow_type="inference",
-        bundle_root=str(bundle),
-        output_dir=str(out),
-        device="$torch.device('cpu')",
+    command = [sys.executable, "-m", open_bundle.__name__, bundle, out, *scans]
+    done = subprocess.run(  # noqa: S603  our own module, without a shell
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    workflow.initialize()
-    parse = workflow.parser.get_parsed_content
-    network = parse("network").eval()
-    data = parse("preprocessing")({"image": str(scan)})
-    with torch.no_grad():
-        data["pred"] = parse("inferer")(data["image"][None], network)[0]
-    parse("postprocessing")(data)
-    (written,) = out.rglob("*.nii.gz")
-    image: Any = nibabel.load(written)
-    return np.asanyarray(image.dataobj), image.affine
+    if done.returncode == NOT_AS_DESCRIBED:
+        raise VerificationError(
+            "the network's input and output are not those that metadata.json describes",
+            hint=REPORT,
+        )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise VerificationError(f"MONAI cannot run the bundle: {last}", hint=REPORT)
+    return [next((out / str(number)).rglob("*.nii.gz")) for number in range(len(scans))]
 
 
-def _compare(predictor: Predictor, bundle: Path, scan: Path, scratch: Path) -> int:
+def _compare(predictor: Predictor, scan: Path, mask: Path) -> int:
     volume = read_nifti(scan, modality=predictor.description.modality)
     mine_IJK = predictor.predict(volume)
-    with tempfile.TemporaryDirectory(dir=scratch) as out:
-        theirs_IJK, affine_ras = run_bundle(bundle, scan, Path(out))
+    written: Any = nibabel.load(mask)
+    theirs_IJK = np.asanyarray(written.dataobj)
     if theirs_IJK.shape != mine_IJK.shape or not np.allclose(
-        affine_ras, volume.affine_ras, atol=1e-3
+        written.affine, volume.affine_ras, atol=1e-3
     ):
         raise VerificationError("the bundle's mask is not on the scan's own grid", hint=REPORT)
     different = int(np.count_nonzero(theirs_IJK != mine_IJK))
@@ -170,41 +167,6 @@ def _compare(predictor: Predictor, bundle: Path, scan: Path, scratch: Path) -> i
             hint=REPORT,
         )
     return int(mine_IJK.size)
-
-
-def _run_net_in_out(bundle: Path) -> None:
-    try:
-        verify_net_in_out(
-            net_id="network_def",
-            meta_file=str(bundle / METADATA),
-            config_file=str(bundle / INFERENCE),
-            device="cpu",
-        )
-    except (ValueError, KeyError) as error:
-        raise VerificationError(
-            "the network's input and output are not those that metadata.json describes",
-            hint=REPORT,
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep MONAI's notes on optional packages and its summaries out of the way."""
-    known = logging.root.manager.loggerDict.items()
-    levels = [
-        (logger, logger.level)
-        for name, logger in known
-        if name.startswith("monai") and isinstance(logger, logging.Logger)
-    ]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*NvImgCodecPydicomReader.*")
-        for logger, _ in levels:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in levels:
-                logger.setLevel(level)
 
 
 def _strings(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:

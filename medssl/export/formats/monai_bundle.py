@@ -12,7 +12,8 @@ from medssl.config.load import validate
 from medssl.errors import InputError
 from medssl.export.formats.base import Format
 from medssl.export.model_card import CardConfig, headline_scores, render, score_lines
-from medssl.export.verify import INFERENCE, METADATA, verify_bundle
+from medssl.export.open_bundle import INFERENCE, METADATA
+from medssl.export.verify import verify_bundle
 from medssl.labelled.read import read_labelled
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import read_json, write_json, write_text
