@@ -103,6 +103,9 @@ class CropStore:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, volume_key: object) -> bool:
+        return volume_key in self._entries
+
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of all entries and voxels."""

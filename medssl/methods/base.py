@@ -1,14 +1,19 @@
 """What a self-supervised method is: a module that turns views into a loss."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor, nn
 
 from medssl.config.choice import Configurable
+from medssl.data.report_text import ReportTextConfig
 from medssl.data.views import Batch, LabelledPatches, ViewSpec
 from medssl.models.decoders import Decoder
 from medssl.models.encoders.base import Encoder
+from medssl.models.text.base import TextEncoder
+from medssl.models.tokenizer import Tokenizer
+from medssl.models.weights import save_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,24 @@ class Method(Configurable, nn.Module):
             """Labelled patches that every batch must hold; None for a method without labels."""
             return None
 
+        @property
+        def reads_reports(self) -> bool:
+            """Whether batches must hold the reports about the studies that they show."""
+            return False
+
+        def reading(self) -> ReportTextConfig:
+            """Return what is read of a report, for a method that reads them."""
+            raise NotImplementedError
+
+        @property
+        def asked_findings(self) -> tuple[str, ...]:
+            """Findings whose labels come first in ``Texts.label_BF``."""
+            return ()
+
+        def tokenizer(self) -> Tokenizer:
+            """Return what cuts reports into tokens, for a method that reads them."""
+            raise NotImplementedError
+
     views: ViewSpec[Any]
     encoder: Encoder
     decoder: Decoder | None
@@ -62,9 +85,35 @@ class Method(Configurable, nn.Module):
         """The encoder that a training leaves: the one that trains, or a slow copy of it."""
         return self.encoder
 
+    def save(self, folder: Path, **about: Any) -> None:
+        """Write what a training leaves, for those who only have this folder.
+
+        Args:
+            folder: Where; made if it is missing.
+            about: JSON values a later user needs, such as the spacing and intensities it was
+                trained with.
+        """
+        save_encoder(folder, self.kept_encoder, decoder=self.decoder, **about)
+
     def constant_loss(self, batch: Batch) -> dict[str, float]:
         """Return the loss parts that an encoder blind to its input could reach on ``batch``.
 
         Training has learned something only below them. Empty where a method knows no such bound.
         """
         return {}
+
+
+class ReportMethod(Method):
+    """A method whose batches bring reports beside the images of studies."""
+
+    text: TextEncoder
+
+    def keep_text_states(self, state_UD: Tensor) -> None:
+        """Use these vectors of the set's sentences instead of reading their tokens.
+
+        For a text encoder that does not train: each sentence is then read once, not every epoch.
+
+        Args:
+            state_UD: One per sentence number of ``Texts.sentence_BS``.
+        """
+        raise NotImplementedError

@@ -12,9 +12,11 @@ from medssl.config.base import Config
 from medssl.data.dataset import CropDataset, DatasetConfig
 from medssl.data.sampling import BatchIndices
 from medssl.data.store import CropStore
+from medssl.data.study_views import StudyViews
 from medssl.data.views import Batch, ViewSpec
 from medssl.training.labelled_stream import LabelledStream, PairedCollate
 from medssl.training.launch import Place
+from medssl.training.pair_stream import PairStream
 from medssl.training.preemption import ignore_stop_signals
 
 
@@ -44,6 +46,8 @@ class PretrainLoaders:
     place: Place
     labelled: LabelledStream | None = None
     """Patches that come beside the crops, for a method that learns from labels too."""
+    pairs: PairStream | None = None
+    """Studies with their reports that come in place of crops, for a method that reads reports."""
 
     def training(self) -> DataLoader[Batch]:
         """Return the remaining training batches."""
@@ -51,7 +55,7 @@ class PretrainLoaders:
 
     def validation(self) -> DataLoader[Batch] | None:
         """Return the validation batches, not augmented; None when the store has no `val`."""
-        if not self.store.keys("val"):
+        if not (self.pairs.studies("val") if self.pairs else self.store.keys("val")):
             return None
         dataset = self.dataset.model_copy(update={"split": "val"})
         batches = range(self.loader.validation_batches)
@@ -61,15 +65,11 @@ class PretrainLoaders:
         self, views: ViewSpec[Any], config: DatasetConfig, batches: range, seed: int
     ) -> DataLoader[Batch]:
         size = self.loader.volumes_per_batch
-        dataset = CropDataset(
-            self.store, views, config, samples=batches.stop * size, batch_size=size, seed=seed
-        )
-        samples: Dataset[Any] = dataset
-        collate: Callable[[Sequence[Any]], Batch] = views.collate
-        if self.labelled is not None:
-            part: Literal["train", "val"] = "val" if config.split == "val" else "train"
-            samples = self.labelled.pair(dataset, part, batch_size=size, seed=seed)
-            collate = PairedCollate(views)
+        part: Literal["train", "val"] = "val" if config.split == "val" else "train"
+        if self.pairs is not None and part == "val":  # as many as there are, shared evenly
+            size = min(size, len(self.pairs.studies(part)))
+            size = max(size - size % self.place.world, self.place.world)
+        samples, collate = self._samples(views, config, part, batches.stop * size, size, seed)
         return DataLoader(
             cast(Dataset[Batch], samples),  # what collate makes of its samples
             batch_sampler=BatchIndices(
@@ -86,3 +86,21 @@ class PretrainLoaders:
             multiprocessing_context="spawn" if self.loader.workers else None,
             persistent_workers=self.loader.workers > 0,
         )
+
+    def _samples(
+        self,
+        views: ViewSpec[Any],
+        config: DatasetConfig,
+        part: Literal["train", "val"],
+        samples: int,
+        batch_size: int,
+        seed: int,
+    ) -> tuple[Dataset[Any], Callable[[Sequence[Any]], Batch]]:
+        """Return what a loader reads, and what makes a batch of it."""
+        order: dict[str, int] = {"batch_size": batch_size, "seed": seed}
+        if self.pairs is not None:
+            return self.pairs.open(cast(StudyViews, views), part, **order)
+        crops = CropDataset(self.store, views, config, samples=samples, **order)
+        if self.labelled is not None:
+            return self.labelled.pair(crops, part, **order), PairedCollate(views)
+        return crops, views.collate

@@ -6,7 +6,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from medssl.data.views import Batch, Labelled
+from medssl.data.views import Batch, Labelled, Texts
 from medssl.methods.base import Method
 from medssl.models.norms import share_batch_norms
 from medssl.models.short_axes import lengthen_short_axes
@@ -67,11 +67,16 @@ class PretrainModule(lightning.LightningModule):
         """Move the views and patches, in the memory format of the encoder, and the geometry."""
         views = [self._moved(x, device) for x in batch.views_BCIJK]
         geometry = {k: v.to(device, non_blocking=True) for k, v in batch.geometry.items()}
+        return Batch(
+            views, geometry, self._moved_labels(batch, device), _moved_texts(batch, device)
+        )
+
+    def _moved_labels(self, batch: Batch, device: torch.device) -> Labelled | None:
         if batch.labelled is None:
-            return Batch(views, geometry)
+            return None
         image_BCIJK, label_BIJK = batch.labelled
         label_BIJK = label_BIJK.to(device, non_blocking=True)
-        return Batch(views, geometry, Labelled(self._moved(image_BCIJK, device), label_BIJK))
+        return Labelled(self._moved(image_BCIJK, device), label_BIJK)
 
     def _moved(self, x: Tensor, device: torch.device) -> Tensor:
         layout = memory_format(x, channels_last=self.engine.channels_last)
@@ -111,3 +116,9 @@ class PretrainModule(lightning.LightningModule):
         optimizer = self.optimizer.build(self.method, self.method.encoder)
         scheduler = {"scheduler": self.schedule.build(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def _moved_texts(batch: Batch, device: torch.device) -> Texts | None:
+    if batch.texts is None:
+        return None
+    return Texts(*(part.to(device, non_blocking=True) for part in batch.texts))

@@ -3,7 +3,7 @@
     RUN/nonfinite/step-00000012/batch.safetensors  the views as the method was given them
     RUN/nonfinite/step-00000012/batch.json         ``Offence``; written last
 
-The views show patients: they stay in the run folder, and nothing in them says whose they are.
+Views and reports are of patients: they stay in the run folder, and nothing in them says whose.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from medssl.config.base import Config
-from medssl.data.views import Batch, Labelled
+from medssl.data.views import Batch, Labelled, Texts
 from medssl.errors import InputError
 from medssl.runs.folder import atomic_path, read_json, write_json
 
@@ -45,8 +45,9 @@ def save_offence(run: Path, offence: Offence, batch: Batch) -> Path:
     """Write a batch and what is known about it below the run folder; return the new folder."""
     tensors = {f"views.{kind}": view for kind, view in enumerate(batch.views_BCIJK)}
     tensors |= {f"geometry.{name}": value for name, value in batch.geometry.items()}
-    if batch.labelled is not None:
-        tensors |= {f"labelled.{name}": v for name, v in batch.labelled._asdict().items()}
+    for beside in ("labelled", "texts"):
+        part = getattr(batch, beside)
+        tensors |= {f"{beside}.{name}": v for name, v in part._asdict().items()} if part else {}
     rank = f"-process-{offence.process}" if offence.process else ""
     folder = run / FOLDER / f"step-{offence.step:08d}{rank}"
     with atomic_path(folder / TENSORS) as partial:
@@ -82,9 +83,10 @@ def _batch(tensors: dict[str, Tensor]) -> Batch:
     def below(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    views, labelled = below("views."), below("labelled.")
+    views, labelled, texts = (below(f"{part}.") for part in ("views", "labelled", "texts"))
     return Batch(
         [views[str(kind)] for kind in range(len(views))],
         below("geometry."),
         Labelled(**labelled) if labelled else None,
+        Texts(**texts) if texts else None,
     )

@@ -17,11 +17,13 @@ from medssl.data.views import (
     Region,
     Sample,
     SequenceCrop,
+    Texts,
     ViewSpec,
     joined,
 )
 from medssl.errors import InputError
-from medssl.methods.base import Method
+from medssl.methods.base import Method, ReportMethod
+from medssl.reports.pairs import read_pairs
 from medssl.training.gpus import find_gpu
 from medssl.training.module import PretrainModule
 from medssl.training.pretrain import PretrainConfig
@@ -94,7 +96,7 @@ def plan(config: PretrainConfig) -> Plan:
     rows = config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
     module = _module(config)
     with torch.random.fork_rng(devices=[]):
-        batch = _batch(module.method, rows, config.method.labelled_patches)
+        batch = _batch(module.method, rows, config.method)
         costs = _measure(module, batch, config)
     memory = _memory(module, batch, costs, config)
     half = config.engine.precision in _HALF
@@ -147,12 +149,15 @@ def _module(config: PretrainConfig) -> PretrainModule:
         )
 
 
-def _batch(method: Method, rows: int, labelled: LabelledPatches | None) -> Batch:
+def _batch(method: Method, rows: int, config: Method.Config) -> Batch:
     """Return a batch of noise of the shapes that a training has."""
+    labelled, texts = config.labelled_patches, None
     rng = np.random.default_rng(0)
     sample = joined([_part(method.views, part, rng) for part in range(method.views.parts)])
     batch = method.views.collate([sample] * rows)
-    return batch._replace(labelled=_labelled(labelled, rows, rng))
+    if isinstance(method, ReportMethod):
+        texts = _texts(method, config, rows)
+    return batch._replace(labelled=_labelled(labelled, rows, rng), texts=texts)
 
 
 def _part(views: ViewSpec[Any], part: int, rng: np.random.Generator) -> Sample:
@@ -186,6 +191,26 @@ def _labelled(
     shape = (rows * wanted.per_sample, *(wanted.patch_voxels,) * 3)
     image_BIJK = torch.from_numpy(rng.random(shape, dtype=np.float32))
     return Labelled(image_BIJK[:, None], (image_BIJK * wanted.classes).long())
+
+
+def _texts(method: ReportMethod, config: Method.Config, rows: int) -> Texts:
+    """Return reports as long as they may be; of a frozen text encoder, what is kept of them."""
+    reading = config.reading()
+    sentences = reading.max_sentences if reading.by_sentence else 1
+    number_BS = torch.arange(rows * sentences).view(rows, sentences)
+    tokens = 0 if method.text.frozen else min(reading.max_tokens, method.text.max_tokens)
+    if method.text.frozen:
+        method.keep_text_states(torch.zeros(number_BS.numel(), method.text.embed_dim))
+    alone_B = torch.arange(rows)
+    return Texts(
+        token_BSL=torch.ones(rows, sentences, tokens, dtype=torch.int64),
+        token_mask_BSL=torch.ones(rows, sentences, tokens, dtype=torch.bool),
+        sentence_BS=number_BS,
+        study_B=alone_B,
+        text_B=alone_B,
+        normal_B=torch.zeros(rows, dtype=torch.int8),
+        label_BF=torch.ones(rows, len(config.asked_findings), dtype=torch.int8),
+    )
 
 
 def _measure(module: PretrainModule, batch: Batch, config: PretrainConfig) -> _Costs:
@@ -249,8 +274,10 @@ def _disk(method: Method, costs: _Costs, config: PretrainConfig) -> dict[str, fl
 
 
 def _volumes(config: PretrainConfig) -> int:
-    """Return how many volumes the training draws from; 0 where there is no store yet."""
+    """Return how many volumes or studies a training draws from; 0 where there are none yet."""
     try:
+        if config.pairs is not None:
+            return len(read_pairs(config.pairs.folder).split("train"))
         return len(CropStore(config.store).keys(config.data.split))
     except InputError:
         return 0
@@ -268,7 +295,8 @@ def _assumed(config: PretrainConfig, half: bool) -> str:
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
-    return [*batch.views_BCIJK, *batch.geometry.values(), *(batch.labelled or ())]
+    beside = [*(batch.labelled or ()), *(batch.texts or ())]
+    return [*batch.views_BCIJK, *batch.geometry.values(), *beside]
 
 
 def _bytes(tensors: Any) -> int:

@@ -1,7 +1,7 @@
 """The pretraining stage: a crop store and a method in, an encoder out."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import lightning
 import torch
@@ -11,9 +11,9 @@ from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.data.dataset import DatasetConfig
 from medssl.data.store import CropStore
-from medssl.methods.base import Method
+from medssl.methods.base import Method, ReportMethod
 from medssl.models.encoders.base import Encoder
-from medssl.models.weights import WEIGHTS, save_encoder
+from medssl.models.weights import WEIGHTS
 from medssl.runs.digest import digest_file
 from medssl.runs.environment import rank
 from medssl.runs.processes import decided_by_first
@@ -36,6 +36,12 @@ from medssl.training.module import PretrainModule
 from medssl.training.montage import FILE as CROPS
 from medssl.training.montage import Montage, MontageConfig
 from medssl.training.optimizer import OptimizerConfig
+from medssl.training.pair_stream import (
+    PairSource,
+    PairStream,
+    check_reports_wanted,
+    open_pairs,
+)
 from medssl.training.plan_config import PlanConfig
 from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
 from medssl.training.probe import Probe, ProbeConfig, read_labels
@@ -44,6 +50,7 @@ from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, re
 from medssl.training.schedule import ScheduleConfig
 from medssl.training.stages import gathered_state
 from medssl.training.start import StartFrom, build_method
+from medssl.training.text_states import keep_states
 
 Steps = Annotated[int, Field(gt=0)]
 
@@ -78,6 +85,9 @@ class PretrainConfig(Config):
     """Which crops of the store."""
     labelled: LabelledSource | None = None
     """Labelled volumes beside them, for a method that learns from labels too, and for no other."""
+    pairs: PairSource | None = None
+    """Studies with their reports instead of crops, for a method that reads reports, and for no
+    other."""
     loader: LoaderConfig = LoaderConfig()
     """How they become batches."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -104,6 +114,7 @@ class PretrainConfig(Config):
     @model_validator(mode="after")
     def _labels_where_wanted(self) -> Self:
         check_labels_wanted(self.method.name, self.method.labelled_patches, self.labelled)
+        check_reports_wanted(self.method, self.pairs)
         return self
 
     @model_validator(mode="after")
@@ -116,6 +127,14 @@ class PretrainConfig(Config):
         samples_per_step = self.loader.volumes_per_batch * self.engine.accumulate
         schedule = self.schedule.in_steps(samples_per_step)
         return self.model_copy(update={"schedule": schedule})
+
+
+class Material(NamedTuple):
+    """What a training learns from."""
+
+    store: CropStore
+    labelled: LabelledStream | None
+    pairs: PairStream | None
 
 
 def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
@@ -139,7 +158,16 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
     labelled = open_stream(
         config.labelled, config.method.labelled_patches, store, config.data.intensity
     )
-    inputs = {"store": store.digest} | (labelled.inputs if labelled else {})
+    pairs = open_pairs(
+        config.pairs,
+        config.method,
+        store,
+        config.data.intensity,
+        batch_size=config.loader.volumes_per_batch,
+    )
+    inputs = {"store": store.digest}
+    for beside in (labelled, pairs):
+        inputs |= beside.inputs if beside else {}
     if config.start_from:
         config.start_from.check(config.encoder)
         inputs |= config.start_from.digests()
@@ -161,12 +189,12 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
         if decided_by_first(lambda: run.previous is not None):
             return run.previous or _seen_elsewhere(config)
         config = config.in_steps()
-        module = _fit(config, _build(config), store, labelled, run, signals)
+        material = Material(store, labelled, pairs)
+        module = _fit(config, _build(config), material, run, signals)
         method = _whole(config, module.method)
         if rank() > 0:
             return _seen_elsewhere(config)
-        kept = method.kept_encoder
-        save_encoder(config.out, kept, decoder=method.decoder, **_about(config, store))
+        method.save(config.out, **_about(config, store))
         return _finish(run, config, module)
 
 
@@ -192,8 +220,7 @@ def _whole(config: PretrainConfig, method: Method) -> Method:
 def _fit(
     config: PretrainConfig,
     method: Method,
-    store: CropStore,
-    labelled: LabelledStream | None,
+    material: Material,
     run: StageRun,
     signals: StopSignals,
 ) -> PretrainModule:
@@ -206,7 +233,10 @@ def _fit(
         engine=config.engine,
         seed=config.seed,
     )
-    accumulate = config.engine.accumulate
+    accumulate, store = config.engine.accumulate, material.store
+    pairs = material.pairs
+    if pairs is not None and isinstance(method, ReportMethod) and method.text.frozen:
+        pairs = keep_states(method, pairs, config.out)
     loaders = PretrainLoaders(
         store,
         method.views,
@@ -215,7 +245,8 @@ def _fit(
         batches=range(resume.steps * accumulate, config.schedule.steps * accumulate),
         seed=config.seed,
         place=config.engine.place,
-        labelled=labelled,
+        labelled=material.labelled,
+        pairs=pairs,
     )
     writer = BackgroundWriter(keep=config.rhythm.keep_checkpoints)
     saving = Checkpoints(folder, writer, every_steps=config.rhythm.checkpoint_steps)

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from medssl.config.choice import available, find
-from medssl.data.views import Labelled
+from medssl.data.views import Labelled, Texts
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from tests.regions import sample_of
 
@@ -32,7 +32,25 @@ def anatomy(rng, shape):
 def batch(method):
     rng = np.random.default_rng(0)
     views = method.views.collate([sample_of(method.views, rng, anatomy) for _ in range(2)])
-    return views._replace(labelled=labelled(rng, method.config.labelled_patches))
+    texts = reports(method) if method.config.reads_reports else None
+    return views._replace(labelled=labelled(rng, method.config.labelled_patches), texts=texts)
+
+
+def reports(method):
+    """Two reports of two sentences, for a method that reads any."""
+    tokenizer = method.config.tokenizer()
+    said = ["No effusion on the left.", "A nodule in the right upper lobe.", "Normal.", "A mass."]
+    ids_NL, mask_NL, _ = tokenizer.encode(said, 16)
+    numbers = torch.arange(4).view(2, 2)
+    return Texts(
+        token_BSL=ids_NL[numbers],
+        token_mask_BSL=mask_NL[numbers],
+        sentence_BS=numbers,
+        study_B=torch.arange(2),
+        text_B=torch.arange(2),
+        normal_B=torch.zeros(2, dtype=torch.int8),
+        label_BF=torch.tensor([[1, 0], [-2, 1]], dtype=torch.int8),
+    )
 
 
 def labelled(rng, wanted):
