@@ -6,13 +6,18 @@ lower; a collapsed encoder has alignment 0 and uniformity 0. For dense maps, row
 places, and uniformity within an image tells whether its places differ, across images whether
 images do.
 
-Suffixes: N rows, P images (or pairs of views), D features.
+Images and texts that are told apart by a contrastive loss alone gather in two distant corners of
+the sphere. Fahim, Murphy and Fyshe 2024 (arXiv:2405.18570) close this contrastive gap by adding
+the alignment of pairs, the uniformity of images and of texts, and that between the two.
+
+Suffixes: N rows, P images (or pairs of views), B pairs of an image and a text, D features.
 """
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from medssl.losses.ntxent import cosine_logits, mean_over
+from medssl.losses.ntxent import NEVER, cosine_logits, mean_over
 
 SHARPNESS = 2.0
 
@@ -46,6 +51,66 @@ def uniformity_across(z_PND: Tensor) -> Tensor:
     """
     beside = squared_distances(z_PND, z_PND.roll(1, 0))
     return (-SHARPNESS * beside).exp().mean().log()
+
+
+def uniformity_of_pairs(a_ND: Tensor, b_ND: Tensor, apart_NN: Tensor) -> Tensor:
+    """Return ``log mean e^{-2 |x - y|^2}`` over the pairs that should be apart; 0 where none is.
+
+    Args:
+        a_ND: One side, the rows of the mask.
+        b_ND: The other, its columns.
+        apart_NN: Boolean.
+    """
+    exponent_NN = -SHARPNESS * squared_distances(a_ND, b_ND)
+    log_sum = exponent_NN.masked_fill(~apart_NN, NEVER).flatten().logsumexp(0)
+    pairs = apart_NN.sum()
+    return (log_sum - pairs.clamp_min(1).log()).masked_fill(pairs == 0, 0)
+
+
+def contrastive_gap(image_BD: Tensor, text_BD: Tensor, apart_BB: Tensor) -> dict[str, Tensor]:
+    """Return the three terms that, added to a contrastive loss, close the gap (arXiv:2405.18570).
+
+    Args:
+        image_BD: Embeddings; they need not have unit length.
+        text_BD: Those of the images' texts.
+        apart_BB: Boolean: which images and texts should be apart, such as
+            :func:`medssl.losses.pair_targets.negatives`; images among each other,
+            and texts, are judged by the same mask.
+
+    Returns:
+        ``alignment``; ``uniformity``, the mean of that of images and that of texts; and
+        ``cross_uniformity``, between images and texts.
+    """
+    images = uniformity_of_pairs(image_BD, image_BD, apart_BB)
+    texts = uniformity_of_pairs(text_BD, text_BD, apart_BB)
+    return {
+        "alignment": alignment(image_BD, text_BD),
+        "uniformity": (images + texts) / 2,
+        "cross_uniformity": uniformity_of_pairs(image_BD, text_BD, apart_BB),
+    }
+
+
+@torch.no_grad()
+def gap_scores(image_BD: Tensor, text_BD: Tensor, apart_BB: Tensor) -> dict[str, Tensor]:
+    """Return what tells how images and texts lie on the sphere, to be followed.
+
+    Args:
+        image_BD: As in :func:`contrastive_gap`.
+        text_BD: As there.
+        apart_BB: As there.
+
+    Returns:
+        ``gap``, the distance of the centroids of images and texts; ``alignment``;
+        ``image_uniformity``, ``text_uniformity`` and ``cross_uniformity``.
+    """
+    of_images, of_texts = (F.normalize(z.float(), dim=1).mean(0) for z in (image_BD, text_BD))
+    return {
+        "gap": torch.dist(of_images, of_texts),
+        "alignment": alignment(image_BD, text_BD),
+        "image_uniformity": uniformity_of_pairs(image_BD, image_BD, apart_BB),
+        "text_uniformity": uniformity_of_pairs(text_BD, text_BD, apart_BB),
+        "cross_uniformity": uniformity_of_pairs(image_BD, text_BD, apart_BB),
+    }
 
 
 @torch.no_grad()

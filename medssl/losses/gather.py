@@ -27,6 +27,25 @@ def gather_rows(x: Tensor) -> Tensor:
     return gathered
 
 
+def gather_uneven(x: Tensor) -> Tensor:
+    """Return the rows of all processes where each may hold another number of them, even none.
+
+    As :func:`gather_rows`, but the processes first tell each other how many rows they have. With a
+    loss that is a mean over the rows of the whole batch, a last batch that does not divide evenly
+    gives the value and the gradients that one process would have.
+
+    Args:
+        x: ``(rows, ...)``, of one shape but for the rows.
+    """
+    if world_size() == 1:
+        return x
+    counts = gather_rows(torch.tensor([len(x)], device=x.device)).tolist()
+    most = max(counts)
+    padded = torch.cat([x, x.new_zeros(most - len(x), *x.shape[1:])])
+    parts = gather_rows(padded).view(len(counts), most, *x.shape[1:])
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
 def from_first(drawn: Tensor) -> Tensor:
     """Return what the first process drew for the whole batch, in every process.
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from medssl.config.base import Config
 from medssl.errors import InputError
 from medssl.losses.ntxent import NEVER
-from medssl.losses.pair_targets import PairTargets
+from medssl.losses.pair_targets import PairTargets, negatives
 
 Name = Literal["info_nce", "multi_positive", "siglip", "dcl"]
 
@@ -144,21 +144,28 @@ def multi_positive(logits_BM: Tensor, targets: PairTargets, *, smoothing: float 
     The targets of a row are its weights over their sum. k positives are best reached at 1/k each.
     """
     rows = len(logits_BM)
-    compared_BM = logits_BM.masked_fill(targets.ignored_BB, NEVER)
-    ways = (compared_BM, compared_BM[:, :rows].mT)
-    log_sums = sum(way.logsumexp(1).mean() for way in ways)
-    wanted_BM = _shares(targets.weight_BB.to(logits_BM.dtype))
-    if smoothing:
-        even_BM = _shares((~targets.ignored_BB).to(logits_BM.dtype))
-        wanted_BM = torch.lerp(wanted_BM, even_BM, smoothing)
-    return log_sums / 2 - (wanted_BM * compared_BM).sum() / (2 * rows)
+    with torch.no_grad():
+        never_BM = torch.where(targets.ignored_BB, NEVER, 0.0).to(logits_BM.dtype)
+        moved_BM = _shares(targets.weight_BB.to(logits_BM.dtype))
+        if smoothing:
+            even_BM = _shares((~targets.ignored_BB).to(logits_BM.dtype))
+            moved_BM = torch.lerp(moved_BM, even_BM, smoothing)
+        moved_BM.diagonal().sub_(2)
+    # The loss of the own pairs alone, which torch has fused, and then the pull that moves from
+    # them to others. Adding costs nothing backwards: what is ignored has no slope anyway.
+    compared_BM, own_B = logits_BM + never_BM, torch.arange(rows, device=logits_BM.device)
+    there = F.cross_entropy(compared_BM, own_B)
+    back = F.cross_entropy(compared_BM[:, :rows].mT, own_B)
+    moved = torch.dot(moved_BM.flatten(), logits_BM.flatten())
+    return (there + back - moved / rows) / 2
 
 
 def _shares(weight_BM: Tensor) -> Tensor:
     """Return each weight over the sum of its row plus, among the first B, that of its column."""
-    square_BB = weight_BM[:, : len(weight_BM)]
-    shares_BM = weight_BM / weight_BM.sum(1, keepdim=True)
-    shares_BM[:, : len(weight_BM)] += square_BB / square_BB.sum(0)
+    rows = len(weight_BM)
+    per_row_B1, per_column_B = 1 / weight_BM.sum(1, keepdim=True), 1 / weight_BM[:, :rows].sum(0)
+    shares_BM = weight_BM * per_row_B1
+    shares_BM[:, :rows] += weight_BM[:, :rows] * per_column_B
     return shares_BM
 
 
@@ -204,7 +211,7 @@ def dcl(
 
 
 def _decoupled(logits_BM: Tensor, targets: PairTargets, within_BB: Tensor | None) -> Tensor:
-    negative_BM = (targets.weight_BB == 0) & ~targets.ignored_BB
+    negative_BM = negatives(targets)
     compared_BM, rows = logits_BM.masked_fill(~negative_BM, NEVER), len(logits_BM)
     if within_BB is not None:
         inside_BB = within_BB.masked_fill(~negative_BM[:, :rows], NEVER)

@@ -114,6 +114,11 @@ def label_overlap(label_BF: Tensor) -> Tensor:
     return both_BB / (count_B[..., :, None] + count_B[..., None, :] - both_BB).clamp_min(1)
 
 
+def negatives(targets: PairTargets) -> Tensor:
+    """Return which pairs are to be pushed apart, ``(..., B, B)``."""
+    return (targets.weight_BB == 0) & ~targets.ignored_BB
+
+
 def false_negative_rate(targets: PairTargets) -> Tensor:
     """Return the share of rows with at least one pair that is no negative, beside their own.
 
