@@ -56,7 +56,7 @@ def opened(store, pairs, *, views=None, training=True, seed=0):
 
 def test_a_sample_is_a_function_of_its_index(store, pairs):
     dataset, _, _ = opened(store, pairs)
-    again = pickle.loads(pickle.dumps(dataset))
+    again = pickle.loads(pickle.dumps(dataset))  # noqa: S301  our own
     for index in (0, 5, 101):
         (sample, report), (same, as_well) = dataset[index], again[index]
         np.testing.assert_array_equal(sample.views_BCIJK[0], same.views_BCIJK[0])

@@ -15,6 +15,8 @@ from medssl.training.launch import joined
 from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.recorder import read_metrics
 from tests.finetuned import write_dataset
+from tests.text_folders import tiny_text, write_text_folder
+from tests.training.pair_sets import write_pair_set
 from tests.training.processes import together
 from tests.training.stores import write_store
 
@@ -23,6 +25,14 @@ CASES = {
     # without what is drawn for the part of a batch that one process holds
     "swin_pretext": ("swin_pretext", ["method.views.patches.most=0"]),
     "simclr, mochi": ("simclr", ["method.loss=mochi"]),
+    "report_contrast, words": (
+        "report_contrast",
+        ["method.local=gloria", "method.model.text.train=full", "method.gap_weight=0.5"],
+    ),
+    "report_contrast, sentences": (
+        "report_contrast",
+        ["method.local=mama", "method.findings=[nodule]", "method.loss.name=siglip"],
+    ),
 }
 """Every method, and what of it is drawn for the whole batch: its name and options."""
 
@@ -45,6 +55,10 @@ def config_of(case, store, out, **changes):
         "engine": {"accelerator": "cpu", "precision": "64-true"},
         "tracking": {"enabled": False},
     }
+    if tiny.reads_reports:
+        data = Path(store).parent
+        tree["pairs"] = {"folder": str(data / "pairs")}
+        tree["method"]["model"]["text"] = tiny_text(data / "text").model_dump(mode="json")
     return validate(PretrainConfig, tree | changes, where="test", overrides=options)
 
 
@@ -78,6 +92,8 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_dataset(folder / "balls", cases=4)
     write_store(folder / "grouped", train=12, val=12, per_group=3)
+    write_pair_set(folder / "pairs", val=4)
+    write_text_folder(folder / "text")
     return write_store(folder / "store", val=4)
 
 

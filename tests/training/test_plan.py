@@ -34,6 +34,8 @@ def config(tmp_path, name, **sections):
     }
     if tiny.labelled_patches is not None:
         values["labelled"] = {"dataset": str(tmp_path / "dataset.json")}
+    if tiny.reads_reports:
+        values["pairs"] = {"folder": str(tmp_path / "pairs")}
     return validate(PretrainConfig, values | sections, where="test")
 
 
@@ -54,7 +56,7 @@ def test_numbers_are_those_of_the_step_as_it_is_computed(tmp_path):
     found = plan(options)
     torch.manual_seed(0)
     method = options.method.build(encoder=options.encoder.build())
-    batch = planning._batch(method, 4, None)
+    batch = planning._batch(method, 4, options.method)
     with FlopCounterMode(display=False) as counted:
         method.loss(batch, progress=0.0).total.backward()
     assert found.flops_per_step == counted.get_total_flops()

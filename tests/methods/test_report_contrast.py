@@ -1,0 +1,155 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from medssl.data.study_views import StudyViews
+from medssl.data.views import Batch, Texts
+from medssl.losses.pair_targets import PairTargets
+from medssl.methods.report_contrast import ReportContrast, retrieval_scores
+from medssl.models.encoders.segresnet import SegResNetEncoder
+from medssl.models.image_text import ImageTextConfig
+from tests.text_folders import tiny_text
+
+WORDS = 30
+
+
+@pytest.fixture
+def build(tmp_path):
+    text = tiny_text(tmp_path / "text")
+
+    def make(*, train="full", views=1, images=2, **options):
+        torch.manual_seed(0)
+        config = ReportContrast.Config(
+            views=StudyViews(crop_voxels=16, images=images, views=views),
+            model=ImageTextConfig(text=text.model_copy(update={"train": train}), dim=8),
+            **options,
+        )
+        return config.build(encoder=SegResNetEncoder.Config.tiny().build()).double()
+
+    return make
+
+
+def batch_of(method, studies=4, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    views, images = method.views.views, method.views.images
+    present = torch.ones(studies, views, images, dtype=torch.bool)
+    present[0, :, 1:] = False
+    geometry = {"present_BVS": present, "position_mm_BVS": torch.zeros(present.shape)}
+    rows = torch.rand(int(present.sum()), 1, 16, 16, 16, generator=rng, dtype=torch.float64)
+    tokens = torch.randint(5, WORDS, (studies, 3, 6), generator=rng)
+    mask = torch.ones(tokens.shape, dtype=torch.bool)
+    mask[1, 2] = False
+    mask[:, :, 4:] = False
+    numbers = torch.arange(studies * 3).view(studies, 3).where(mask.any(2), -1)
+    texts = Texts(
+        token_BSL=tokens,
+        token_mask_BSL=mask,
+        sentence_BS=numbers,
+        study_B=torch.arange(studies),
+        text_B=torch.arange(studies),
+        normal_B=torch.zeros(studies, dtype=torch.int8),
+        label_BF=torch.tensor([[1, 0], [0, -2], [-1, 1], [1, 1]][:studies], dtype=torch.int8),
+    )
+    return Batch([rows], geometry, texts=texts)
+
+
+EVERYTHING = {
+    "local": "mama",
+    "local_weight": 0.5,
+    "image_weight": 0.3,
+    "gap_weight": 0.2,
+    "findings": ("effusion", "nodule"),
+    "views": 2,
+}
+
+
+def test_the_parts_add_up_and_the_first_is_the_contrast_of_studies(build):
+    method = build(**EVERYTHING)
+    output = method.loss(batch_of(method), progress=0.0)
+    assert set(output.parts) == {"multi_positive", "mama", "images", "gap_terms", "findings"}
+    assert torch.isclose(output.total, sum(output.parts.values()))
+    assert output.z_ND.shape == (4, 8)
+
+
+def test_gloria_reads_words(build):
+    method = build(local="gloria")
+    output = method.loss(batch_of(method), progress=0.0)
+    output.total.backward()
+    assert output.parts["gloria"].isfinite()
+    assert any(weight.grad is not None for weight in method.text.parameters())
+
+
+@pytest.mark.parametrize("name", ["info_nce", "multi_positive", "siglip", "dcl"])
+def test_every_loss_reaches_both_encoders_and_the_scale(build, name):
+    method = build(loss={"name": name})
+    method.loss(batch_of(method), progress=0.0).total.backward()
+    for part in (method.encoder, method.text):
+        assert any(w.grad is not None and w.grad.abs().sum() > 0 for w in part.parameters())
+    assert method.model.log_scale.grad.abs() > 0
+
+
+def test_kept_states_of_a_frozen_text_encoder_give_the_same_loss(build):
+    method = build(train="frozen", local="mama").eval()
+    batch = batch_of(method)
+    read = method.loss(batch, progress=0.0).total
+    features = method.model.text_features(batch.texts.token_BSL, batch.texts.token_mask_BSL)
+    method.keep_text_states(features.sentences_BSE.flatten(0, 1))
+    none = batch.texts.token_BSL[..., :0]
+    kept = batch._replace(texts=batch.texts._replace(token_BSL=none, token_mask_BSL=none.bool()))
+    assert torch.equal(method.loss(kept, progress=0.0).total, read)
+
+
+def test_images_a_few_at_a_time_are_the_whole_batch(build):
+    whole, few = build(**EVERYTHING), build(**EVERYTHING, images_at_once=3)
+    losses = []
+    for method in (whole, few):
+        method.eval()
+        loss = method.loss(batch_of(method), progress=0.0).total
+        loss.backward()
+        losses.append(loss)
+    assert torch.allclose(*losses, rtol=0, atol=1e-10)
+    for (name, one), two in zip(whole.named_parameters(), few.parameters(), strict=True):
+        if one.grad is not None:
+            assert torch.allclose(one.grad, two.grad, rtol=0, atol=1e-10), name
+
+
+def test_a_bag_of_equal_images_is_one_of_them(build):
+    method = build(images=2).eval()
+    batch = batch_of(method)
+    twice = batch.views_BCIJK[0][:1].expand(2, -1, -1, -1, -1)
+    present = torch.ones(1, 2, dtype=torch.bool)
+    one, bag = (
+        method.model.embed_images(*given)
+        for given in ((twice[:1], present[:, :1]), (twice, present))
+    )
+    assert torch.allclose(one, bag)
+
+
+def test_the_scale_stays_below_its_limit(build):
+    method = build()
+    method.model.log_scale.data.fill_(9.0)
+    method.before_step(progress=0.0)
+    assert method.model.scale.item() == pytest.approx(method.config.model.most_scale)
+
+
+def test_retrieval_in_a_batch_by_hand():
+    image_BD = torch.tensor([[1.0, 0], [0, 1]])
+    text_BD = torch.tensor([[0.0, 1], [0, 1]])
+    alike = PairTargets(torch.tensor([[1.0, 0], [1, 1]]), torch.zeros(2, 2, dtype=torch.bool))
+    found = retrieval_scores(image_BD, text_BD, alike)
+    assert found["image_to_text"] == 1.0  # the second image's nearest is a positive of it
+    assert found["positive_cosine"] == pytest.approx(2 / 3)
+    assert found["negative_cosine"] == 0.0
+
+
+def test_options_that_do_not_fit_are_refused():
+    with pytest.raises(ValidationError, match=r"views\.views to 2"):
+        ReportContrast.Config(image_weight=1.0)
+    with pytest.raises(ValidationError, match="gloria reads words"):
+        ReportContrast.Config(local="gloria")
+
+
+def test_a_batch_without_reports_is_refused(build):
+    method = build()
+    with pytest.raises(ValueError, match="needs the reports"):
+        method.loss(batch_of(method)._replace(texts=None), progress=0.0)
