@@ -1,12 +1,13 @@
 """Encoders on disk: safetensors for the weights, JSON for how to build them; nothing executable."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor
 
 from medssl.config.base import Config
 from medssl.config.stored import read_component
@@ -36,16 +37,17 @@ def save_encoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     config: Config = encoder.config  # type: ignore[assignment]
-    _write(folder / WEIGHTS, encoder)
+    write_tensors(folder / WEIGHTS, encoder.state_dict())
     if decoder is not None:
-        _write(folder / DECODER, decoder)
+        write_tensors(folder / DECODER, decoder.state_dict())
     write_json(folder / DESCRIPTION, {"encoder": config.model_dump(mode="json"), **about})
 
 
-def _write(path: Path, module: nn.Module) -> None:
-    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write tensors as they are, on the CPU, whole or not at all."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with atomic_path(path) as partial:
-        partial.write_bytes(save(state))
+        partial.write_bytes(save(plain))
 
 
 def load_decoder(folder: Path, encoder: Encoder) -> Decoder | None:

@@ -1,0 +1,1 @@
+"""Text encoders: one file each, chosen by its name."""

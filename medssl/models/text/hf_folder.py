@@ -1,0 +1,24 @@
+"""Any text encoder that a hospital has as a folder of the transformers library."""
+
+from pathlib import Path
+
+from medssl.models.text.base import TextEncoder
+from medssl.models.text_folder import check_text_folder
+
+
+class HFFolder(TextEncoder):
+    """BERT, RoBERTa, ModernBERT, Qwen3 and others, such as CXR-BERT without its heads.
+
+    The folder holds ``config.json``, weights (``model.safetensors``, or ``pytorch_model.bin`` with
+    tensors alone) and the files of the tokenizer. Code in it is never run.
+    """
+
+    class Config(TextEncoder.Config):
+        path: Path
+        """The folder; no name of a model on a hub."""
+
+    config: Config
+
+    def folder(self) -> Path:
+        check_text_folder(self.config.path)
+        return self.config.path
