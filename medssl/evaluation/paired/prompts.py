@@ -1,4 +1,4 @@
-"""What a model is asked in words: findings that may be present, and questions of several answers."""
+"""What a model is asked in words: whether findings are there, and which of several answers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +79,7 @@ class PromptSet(Config):
 
     @model_validator(mode="after")
     def _something_is_asked_once(self) -> Self:
-        names = [asked.name for asked in (*self.findings, *self.questions)]
+        names = [one.name for one in self.findings] + [one.name for one in self.questions]
         if not names:
             raise ValueError("there is nothing to ask: give findings or questions")
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -98,6 +98,8 @@ def read_prompts(path: Path) -> PromptSet:
 
 
 def fill(template: str, words: str) -> str:
-    """Return a template with words in their place; a sentence begins with a capital."""
-    text = template.replace(PLACE, words)
+    """Return a template with words in their place: "no" takes no article, a sentence a capital."""
+    if template[: template.index(PLACE)].casefold().endswith("no "):
+        words = words.removeprefix("a ").removeprefix("an ")
+    text = template.replace(PLACE, words, 1)
     return text[:1].upper() + text[1:]

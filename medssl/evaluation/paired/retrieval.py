@@ -115,7 +115,7 @@ def label_overlap(present_NF: Bools) -> Floats:
     both = present @ present.T
     count_N = present.sum(axis=1)
     either = count_N[:, None] + count_N - both
-    return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
+    return _shares(both, either)
 
 
 def mean_relevance(similarity_NM: Floats, relevance_NM: Floats, k: int) -> Floats:
@@ -130,7 +130,7 @@ def mean_relevance(similarity_NM: Floats, relevance_NM: Floats, k: int) -> Float
     seen_NM = ordered.there_NM & (np.arange(similarity_NM.shape[1]) < k)
     count_N = seen_NM.sum(axis=1)
     total_N = (ordered.expected_NM * seen_NM).sum(axis=1)
-    return np.divide(total_N, count_N, out=np.full(len(total_N), np.nan), where=count_N > 0)
+    return _shares(total_N, count_N.astype(np.float64))
 
 
 def average_precision_at(similarity_NM: Floats, relevant_NM: Bools, k: int) -> Floats:
@@ -151,7 +151,7 @@ def average_precision_at(similarity_NM: Floats, relevant_NM: Bools, k: int) -> F
     seen_NM = ordered.there_NM & (rank_M <= k)
     total_N = (ordered.hits_NM / rank_M * seen_NM).sum(axis=1)
     most_N = np.minimum(k, (relevant_NM & (similarity_NM > -np.inf)).sum(axis=1))
-    return np.divide(total_N, most_N, out=np.full(len(total_N), np.nan), where=most_N > 0)
+    return _shares(total_N, most_N.astype(np.float64))
 
 
 class _Ordered(NamedTuple):
@@ -177,9 +177,7 @@ def _ordered(similarity_NM: Floats, relevance_NM: Floats) -> _Ordered:
     total_G = np.bincount(group_NM.ravel(), relevance_NM.ravel())
     squares_G = np.bincount(group_NM.ravel(), relevance_NM.ravel() ** 2)
     pairs_G = (total_G**2 - squares_G) / np.maximum(count_G * (count_G - 1), 1)
-    first_NM = np.maximum.accumulate(
-        np.where(starts_NM, np.arange(sorted_NM.shape[1]), 0), axis=1
-    )
+    first_NM = np.maximum.accumulate(np.where(starts_NM, np.arange(sorted_NM.shape[1]), 0), axis=1)
     before_NM = np.arange(sorted_NM.shape[1]) - first_NM  # items of its group before a rank
     up_to_NM = np.cumsum(relevance_NM, axis=1) - relevance_NM
     above_NM = np.take_along_axis(up_to_NM, first_NM, axis=1)
@@ -188,6 +186,12 @@ def _ordered(similarity_NM: Floats, relevance_NM: Floats) -> _Ordered:
         expected_NM * above_NM + pairs_G[group_NM] * before_NM + (squares_G / count_G)[group_NM]
     )
     return _Ordered(there_NM, expected_NM, hits_NM)
+
+
+def _shares(above: Floats, below: Floats) -> Floats:
+    """Return ``above / below``, NaN where nothing is below."""
+    shares: Floats = np.full_like(above, np.nan)
+    return np.divide(above, below, out=shares, where=below > 0)
 
 
 def _log_choose(total_N: Floats, drawn_N: Floats) -> Floats:

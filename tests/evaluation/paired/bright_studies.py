@@ -1,4 +1,4 @@
-"""Studies with a bright square or without, reports that say so, and a tiny model that learned it."""
+"""Studies with and without a bright square, reports that tell, and a tiny model that learned."""
 
 import json
 
@@ -18,7 +18,9 @@ from medssl.reports.pairs import Pair, Section, write_pairs
 SPACING_MM = (2.0, 2.0, 2.0)
 SIZE = 16
 SAYS = ("No effusion is seen.", "There is an effusion on the left.")
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] no not there is an a effusion seen present on the left right"
+WORDS = (
+    "[PAD] [UNK] [CLS] [SEP] [MASK] no not there is an a effusion seen present on the left right"
+)
 WORDS += " nodule of fluid ct mr scan . 's"
 FINDINGS = ("effusion", "nodule")
 

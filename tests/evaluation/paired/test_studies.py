@@ -41,7 +41,9 @@ def test_what_was_embedded_is_not_embedded_again(subject, store, pairs, tmp_path
     made[1].write_bytes(b"cut off")
     asked = []
     rows = studies._rows
-    monkeypatch.setattr(studies, "_rows", lambda some, *a: asked.append(len(some)) or rows(some, *a))
+    monkeypatch.setattr(
+        studies, "_rows", lambda some, *a: asked.append(len(some)) or rows(some, *a)
+    )
     again = embed_studies(subject, store, pairs, tmp_path)
     assert asked == [len(pairs) - studies.AT_ONCE]
     np.testing.assert_array_equal(again.image_ND, first.image_ND)
