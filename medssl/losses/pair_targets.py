@@ -75,7 +75,8 @@ def pair_targets(
     Raises:
         InputError: The policy asks for labels and there are none.
     """
-    own_BB = torch.eye(study_B.shape[-1], dtype=torch.bool, device=study_B.device)
+    rows = study_B.shape[-1]
+    own_BB = torch.eye(rows, dtype=torch.bool, device=study_B.device).expand(*study_B.shape, rows)
     positive_BB, ignored_BB = own_BB, torch.zeros_like(own_BB)
     for kind, alike_BB in (
         (policy.same_study, _equal(study_B)),
@@ -98,9 +99,10 @@ def pair_targets(
         if policy.label_overlap == "ignore":
             ignored_BB = ignored_BB | enough_BB
         else:
-            weight_BB = torch.where(positive_BB, weight_BB, overlap_BB * enough_BB)
+            soft_BB = overlap_BB * (enough_BB & ~ignored_BB)
+            weight_BB = torch.where(positive_BB, weight_BB, soft_BB)
     ignored_BB = ignored_BB & ~positive_BB
-    return PairTargets(weight_BB.masked_fill(ignored_BB, 0), ignored_BB.expand_as(weight_BB))
+    return PairTargets(weight_BB, ignored_BB)
 
 
 def label_overlap(label_BF: Tensor) -> Tensor:
