@@ -127,11 +127,10 @@ class ImageTextModel(nn.Module):
     ) -> ImageFeatures:
         """Return the features of studies.
 
-        A place has the embedding that the encoder would give an image that is everywhere as it is
-        there. So where an encoder embeds with the mean of its maps and the projection is linear,
+        A place has the embedding that the encoder makes of the voxels that its maps have there. So
+        where an encoder embeds with means over space, as ours do, and the projection is linear,
         the mean over the places of an image is its own projection, and a map of cosines explains
-        the score, as in BioViL (Boecking et al. 2022, arXiv:2204.09817). segresnet, which embeds
-        with the mean of their positive parts, comes close to that.
+        the score, as in BioViL (Boecking et al. 2022, arXiv:2204.09817).
 
         Args:
             x_NCIJK: Images, study by study: those that there are, or with padding all B x S.
@@ -237,12 +236,7 @@ class ImageTextModel(nn.Module):
 
     def _place_embeddings(self, maps: list[Tensor], grid: tuple[int, ...]) -> Tensor:
         """Return the embeddings ``(N, P, E)`` of the places of one grid."""
-        alone = []
-        for level in maps:
-            there_NCP = F.interpolate(level, grid, mode="area").flatten(2)
-            rows_QC = there_NCP.movedim(2, 1).flatten(0, 1)
-            alone.append(rows_QC.reshape(*rows_QC.shape, *(1,) * len(grid)))
-        e_QE = self.encoder.pool(alone)
+        e_QE = self.encoder.pool([_blocks(level, grid) for level in maps])
         return e_QE.view(len(maps[0]), -1, e_QE.shape[1])
 
 
@@ -250,6 +244,22 @@ def _head(config: ImageTextConfig, width: int) -> nn.Module:
     if config.projection == "mlp":
         return PlainMLP(width, width, config.dim)
     return nn.Linear(width, config.dim, bias=False)
+
+
+def _blocks(level_NCIJK: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return the part of a map at each place of a grid, ``(N x P, C, ...)``.
+
+    A map that the grid does not divide, such as a coarser one, is brought to the grid first.
+    """
+    sizes = tuple(level_NCIJK.shape[2:])
+    if any(size % cells for size, cells in zip(sizes, grid, strict=True)):
+        level_NCIJK, sizes = F.interpolate(level_NCIJK, grid, mode="area"), grid
+    count, channels = level_NCIJK.shape[:2]
+    inner = [size // cells for size, cells in zip(sizes, grid, strict=True)]
+    halves = [length for pair in zip(grid, inner, strict=True) for length in pair]
+    places, voxels = range(2, 2 + 2 * len(grid), 2), range(3, 3 + 2 * len(grid), 2)
+    apart = level_NCIJK.reshape(count, channels, *halves).permute(0, *places, 1, *voxels)
+    return apart.reshape(-1, channels, *inner)
 
 
 def _spread(rows: Tensor, mask_BS: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Suffixes: B bags, S members, D features.
 from torch import Tensor, nn
 
 from medssl.config.choice import Configurable
+from medssl.errors import ConfigError
 
 
 class SlicePooling(Configurable, nn.Module):
@@ -45,3 +46,18 @@ def masked_mean(e_BSD: Tensor, mask_BS: Tensor) -> Tensor:
     """Return the mean of the members, ``(B, D)``."""
     weight_BS1 = mask_BS[..., None].to(e_BSD.dtype)
     return (e_BSD * weight_BS1).sum(1) / weight_BS1.sum(1)
+
+
+def attention_layer(width: int, heads: int) -> nn.MultiheadAttention:
+    """Return multi-head attention over members.
+
+    Raises:
+        ConfigError: The heads cannot share the width evenly.
+    """
+    if width % heads:
+        fitting = max(n for n in range(1, heads) if width % n == 0)
+        raise ConfigError(
+            f"{heads} attention heads cannot share {width} features evenly",
+            hint=f"set heads to {fitting}",
+        )
+    return nn.MultiheadAttention(width, heads, batch_first=True)
