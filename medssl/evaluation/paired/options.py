@@ -75,13 +75,7 @@ class StudyOptions(ModelOptions):
         Raises:
             InputError: There are none.
         """
-        pairs = found.split(None if self.split == "all" else self.split)
-        if not pairs:
-            raise InputError(
-                f"{self.pairs}: no study belongs to the split {self.split}",
-                hint="set split to train, val, test or all",
-            )
-        return pairs
+        return chosen_pairs(found, self.split, self.pairs)
 
     def material(self) -> tuple[CropStore, PairSet]:
         """Return the store and the pairs.
@@ -105,3 +99,18 @@ class IntervalOptions(Config):
     def how(self) -> Resampling:
         """Return the same for the functions that draw."""
         return Resampling(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+
+
+def chosen_pairs(found: PairSet, split: str, folder: Path) -> tuple[Pair, ...]:
+    """Return the studies of a split, or of ``all``.
+
+    Raises:
+        InputError: There are none.
+    """
+    pairs = found.split(None if split == "all" else split)
+    if not pairs:
+        raise InputError(
+            f"{folder}: no study belongs to the split {split}",
+            hint="set split to train, val, test or all",
+        )
+    return pairs
