@@ -153,6 +153,7 @@ class ReportContrast(ReportMethod):
             present_BVS.flatten(0, 1),
             position_mm_BVS.flatten(0, 1),
             places=self.config.local != "none",
+            at_once=self.config.images_at_once,
         )
 
     def _text_features(self, texts: Texts) -> TextFeatures:

@@ -25,6 +25,8 @@ def in_chunks(network: Callable[..., Tensor], *inputs: Tensor, chunk_rows: int) 
         inputs: Tensors of equally many rows.
         chunk_rows: Rows of a chunk; the last one may have fewer.
     """
+    if len(inputs[0]) <= chunk_rows:
+        return network(*inputs)
     chunks = zip(*(torch.split(x, chunk_rows) for x in inputs), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([network(*chunk) for chunk in chunks])

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.data.report_text import ReportTextConfig
+from medssl.models.chunked import in_chunks
 from medssl.models.encoders.base import Encoder
 from medssl.models.heads import PlainMLP
 from medssl.models.slice_pooling.base import SlicePooling
@@ -124,6 +125,7 @@ class ImageTextModel(nn.Module):
         position_mm_BS: Tensor | None = None,
         *,
         places: bool = False,
+        at_once: int | None = None,
     ) -> ImageFeatures:
         """Return the features of studies.
 
@@ -138,6 +140,8 @@ class ImageTextModel(nn.Module):
             mask_BS: Which images there are, one or more a study; without, one a study.
             position_mm_BS: Where they lie, for a pooling that asks; without, nowhere.
             places: Whether to return the places as well.
+            at_once: Images that go through the encoder at a time, as in
+                :func:`medssl.models.chunked.in_chunks`; without, all.
 
         Raises:
             ValueError: There are not as many images as the mask says.
@@ -151,21 +155,28 @@ class ImageTextModel(nn.Module):
                 f"{len(x_NCIJK)} images, but the mask tells of {int(mask_BS.sum())} among "
                 f"{mask_BS.numel()}"
             )
-        maps = self.encoder.features(x_NCIJK)
-        e_BSE = _spread(self.encoder.pool(maps), mask_BS)
-        global_BE = self.pooling(e_BSE, mask_BS, position_mm_BS)
-        grid = tuple(maps[self._places_level()].shape[2:])
-        count = math.prod(grid)
+        e_NPE = in_chunks(
+            lambda x: self._embeddings(x, places=places),
+            x_NCIJK,
+            chunk_rows=at_once or len(x_NCIJK),
+        )
+        global_BE = self.pooling(_spread(e_NPE[:, 0], mask_BS), mask_BS, position_mm_BS)
         places_BPD = None
         if places:
-            z_NPD = self.image_head(self._place_embeddings(maps, grid))
-            places_BPD = _spread(z_NPD, mask_BS).flatten(1, 2)
-        return ImageFeatures(
-            global_BE,
-            places_BPD,
-            mask_BS.repeat_interleave(count, dim=1),
-            (mask_BS.shape[1], *grid),
-        )
+            places_BPD = _spread(self.image_head(e_NPE[:, 1:]), mask_BS).flatten(1, 2)
+        stride = self.encoder.strides[self._places_level()]
+        grid = tuple(length // stride for length in x_NCIJK.shape[2:])
+        present_BP = mask_BS.repeat_interleave(math.prod(grid), dim=1)
+        return ImageFeatures(global_BE, places_BPD, present_BP, (mask_BS.shape[1], *grid))
+
+    def _embeddings(self, x_NCIJK: Tensor, *, places: bool) -> Tensor:
+        """Return the embedding of each image and, behind it, those of its places, ``(N, P, E)``."""
+        maps = self.encoder.features(x_NCIJK)
+        e_N1E = self.encoder.pool(maps)[:, None]
+        if not places:
+            return e_N1E
+        grid = tuple(maps[self._places_level()].shape[2:])
+        return torch.cat([e_N1E, self._place_embeddings(maps, grid)], dim=1)
 
     def project_images(self, global_BE: Tensor) -> Tensor:
         """Return unit vectors ``(B, D)`` of the features of studies."""

@@ -99,14 +99,17 @@ def test_kept_states_of_a_frozen_text_encoder_give_the_same_loss(build):
     assert torch.equal(method.loss(kept, progress=0.0).total, read)
 
 
-def test_images_a_few_at_a_time_are_the_whole_batch(build):
+def test_images_a_few_at_a_time_are_the_whole_batch(build, monkeypatch):
     whole, few = build(**EVERYTHING), build(**EVERYTHING, images_at_once=3)
-    losses = []
+    losses, rows = [], []
+    features = few.encoder.features
+    monkeypatch.setattr(few.encoder, "features", lambda x: rows.append(len(x)) or features(x))
     for method in (whole, few):
         method.eval()
         loss = method.loss(batch_of(method), progress=0.0).total
         loss.backward()
         losses.append(loss)
+    assert max(rows) == 3
     assert torch.allclose(*losses, rtol=0, atol=1e-10)
     for (name, one), two in zip(whole.named_parameters(), few.parameters(), strict=True):
         if one.grad is not None:
