@@ -87,20 +87,28 @@ def draw_templates(path: Path, auroc: Mapping[str, Mapping[str, float]]) -> None
     _save(figure, path)
 
 
-def draw_heat(path: Path, scans: Sequence[NDArray[Any]], heats: Sequence[Floats]) -> None:
-    """Write a PNG of planes with a map of cosines over them, and where they are highest.
+def draw_heat(
+    path: Path,
+    scans: Sequence[NDArray[Any]],
+    heats: Sequence[Floats],
+    masks: Sequence[NDArray[np.bool_]] | None = None,
+) -> None:
+    """Write a PNG of planes with a map of cosines over them.
 
     Args:
         path: The PNG to write.
         scans: Planes as they are looked at.
         heats: The same planes of the map.
+        masks: Likewise of what should be found, which is outlined.
     """
     low, high = float(min(h.min() for h in heats)), float(max(h.max() for h in heats))
     figure = Figure(figsize=(2.8 * len(scans) + 0.9, 2.8), layout="constrained")
     row = _row(figure, len(scans))
-    for axes, scan, heat in zip(row, scans, heats, strict=True):
+    for number, (axes, scan, heat) in enumerate(zip(row, scans, heats, strict=True)):
         _scan(axes, scan)
         shown = axes.imshow(heat, cmap="inferno", vmin=low, vmax=high, alpha=0.5)
+        if masks is not None and masks[number].any():
+            axes.contour(masks[number], levels=[0.5], colors="#56b4e9", linewidths=1.2)
     figure.colorbar(shown, ax=row, label="cosine", shrink=0.8)
     _save(figure, path)
 
