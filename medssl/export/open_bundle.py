@@ -4,8 +4,9 @@
 
 Nothing of medssl is used here, so what a bundle gives is what any user of MONAI gets. A process of
 its own also because MONAI looks through all imported modules, which another thread's import upsets.
-Writes ``OUT/0``, ``OUT/1``, ...: the mask of each scan, as the bundle saves it. Exits with 3 where
-the network's input and output are not those that the bundle's metadata describes.
+Writes ``OUT/0``, ``OUT/1``, ...: the mask of each scan, as the bundle saves it; or, where the
+network's input and output are not those that the bundle's metadata describes, ``OUT/not_described``
+alone.
 """
 
 import logging
@@ -17,7 +18,7 @@ import torch
 from monai.bundle import ConfigWorkflow, verify_net_in_out
 
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
-NOT_AS_DESCRIBED = 3
+NOT_DESCRIBED = "not_described"
 
 
 def network_is_as_described(bundle: Path) -> bool:
@@ -59,17 +60,18 @@ def segment(bundle: Path, scan: Path, out: Path) -> None:
     parse("postprocessing")(data)
 
 
-def main(bundle: Path, out: Path, scans: list[Path]) -> int:
-    """Check the network, segment the scans, and return the exit code."""
+def main(bundle: Path, out: Path, scans: list[Path]) -> None:
+    """Check the network, and segment the scans."""
     warnings.filterwarnings("ignore", message=".*NvImgCodecPydicomReader.*")
     logging.disable(logging.WARNING)  # notes on optional packages, summaries
+    out.mkdir(parents=True)
     if not network_is_as_described(bundle):
-        return NOT_AS_DESCRIBED
+        (out / NOT_DESCRIBED).touch()
+        return
     for number, scan in enumerate(scans):
         segment(bundle, scan, out / str(number))
-    return 0
 
 
 if __name__ == "__main__":
     given = [Path(argument) for argument in sys.argv[1:]]
-    sys.exit(main(given[0], given[1], given[2:]))
+    main(given[0], given[1], given[2:])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medssl.errors import MedSSLError
 from medssl.export import open_bundle
-from medssl.export.open_bundle import INFERENCE, METADATA, NOT_AS_DESCRIBED
+from medssl.export.open_bundle import INFERENCE, METADATA, NOT_DESCRIBED
 from medssl.inference.predictor import Predictor
 from medssl.io.nifti import read_nifti, write_nifti
 from medssl.runs.folder import read_json
@@ -140,7 +140,7 @@ def run_bundle(bundle: Path, scans: Sequence[Path], out: Path) -> list[Path]:
         text=True,
         check=False,
     )
-    if done.returncode == NOT_AS_DESCRIBED:
+    if (out / NOT_DESCRIBED).is_file():
         raise VerificationError(
             "the network's input and output are not those that metadata.json describes",
             hint=REPORT,
