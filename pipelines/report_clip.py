@@ -151,7 +151,9 @@ class Study:
         store = CropStore(self.store_folder)
         alone = [p.model_copy(update={"volume_keys": (k,)}) for p in pairs for k in p.volume_keys]
         case_N = np.repeat(np.arange(len(pairs)), [len(pair.volume_keys) for pair in pairs])
-        bag_PD, image_ND = (_images(model, views, store, of, intensity) for of in (pairs, alone))
+        bag_PD, image_ND = (
+            embedded_images(model, views, store, of, intensity) for of in (pairs, alone)
+        )
         modality_NC = self._answers(model, image_ND, self.config.modality)
         texts = {name: _texts(model, pairs, of) for name, of in self.config.texts.items()}
         first_PD = texts[next(iter(texts))]
@@ -174,7 +176,7 @@ class Study:
         }
 
     def _answers(self, model: ImageTextModel, image_ND: Floats, question: Question) -> Floats:
-        said = [_embedded(model, question.prompts(answer)) for answer in question.answers]
+        said = [embedded_texts(model, question.prompts(answer)) for answer in question.answers]
         answer_CD = np.stack([ensemble(prompt_PD) for prompt_PD in said])
         return answer_probabilities(image_ND, answer_CD, float(model.scale.detach()))
 
@@ -213,14 +215,14 @@ def _says(pair: Pair, sections: Sequence[str]) -> bool:
     return any(part.text.strip() for part in pair.sections if part.name in sections)
 
 
-def _images(
+def embedded_images(
     model: ImageTextModel,
     views: StudyViews,
     store: CropStore,
     pairs: Sequence[Pair],
     intensity: IntensityConfig,
 ) -> Floats:
-    """Return unit vectors of cases by all their images."""
+    """Return unit vectors of studies by all their images, ``(N, D)``."""
     whole = views.model_copy(update={"images": max(len(pair.volume_keys) for pair in pairs)})
     found = list[torch.Tensor]()
     for begin in range(0, len(pairs), AT_ONCE):
@@ -235,10 +237,11 @@ def _images(
 
 
 def _texts(model: ImageTextModel, pairs: Sequence[Pair], sections: Sequence[str]) -> Floats:
-    return _embedded(model, [pair.text(sections) for pair in pairs])
+    return embedded_texts(model, [pair.text(sections) for pair in pairs])
 
 
-def _embedded(model: ImageTextModel, texts: Sequence[str]) -> Floats:
+def embedded_texts(model: ImageTextModel, texts: Sequence[str]) -> Floats:
+    """Return unit vectors of texts, ``(N, D)``."""
     return np.asarray(model.embed_texts(texts).numpy(), np.float64)
 
 
