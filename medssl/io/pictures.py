@@ -13,8 +13,21 @@ from medssl.io.untrusted import untrusted
 
 PICTURES: Final = (".png", ".jpg", ".jpeg")
 
-_DEEP: Final = ("I;16", "I;16B", "I;16L", "I")
+DEEP: Final = ("I;16", "I;16B", "I;16L", "I")
 """Pillow's modes of grey pictures of 16 bits."""
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Return a picture, decoded, in Pillow's mode of the file.
+
+    Raises:
+        RejectedFileError: It is damaged, of another kind, or larger than Pillow allows.
+    """
+    with untrusted("undecodable_pixels"), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = Image.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG"))
+        picture.load()
+        return picture
 
 
 def read_grey(path: Path) -> NDArray[Any]:
@@ -24,13 +37,11 @@ def read_grey(path: Path) -> NDArray[Any]:
     dropped.
 
     Raises:
-        RejectedFileError: It is damaged, of another kind, or larger than Pillow allows.
+        RejectedFileError: As :func:`open_picture`.
     """
-    with untrusted("undecodable_pixels"), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        picture = Image.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG"))
-        if picture.mode in _DEEP:
-            return np.asarray(picture).astype(np.uint16)  # Pillow's mode I: 16 bits in 32
-        # P, PA and CMYK have no way to grey but through colours
-        shown = picture.convert("RGB") if picture.mode not in ("1", "L", "LA") else picture
-        return np.asarray(shown.convert("L"))
+    picture = open_picture(path)
+    if picture.mode in DEEP:
+        return np.asarray(picture).astype(np.uint16)  # Pillow's mode I: 16 bits in 32
+    # P, PA and CMYK have no way to grey but through colours
+    coloured = picture.mode in ("P", "PA", "RGBA", "CMYK")
+    return np.asarray((picture.convert("RGB") if coloured else picture).convert("L"))
