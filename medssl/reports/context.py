@@ -42,7 +42,8 @@ _STRONGEST_FIRST: Final = (
     Meaning.ABSENT,
 )
 _DOUBTED: Final = (Meaning.UNCERTAIN, Meaning.HYPOTHETICAL)
-_MARK: Final = re.compile(r"\?")
+_DOUBT: Final = re.compile(r"[^,(?]{0,60}\?")
+"""The question mark that doubts what stands before it, in its own bracket and before a comma."""
 _BORDER_MARKS: Final = re.compile(r"[;:.•·\n\"](?=\s|$)|[;•·\"]")
 _DONE: Final = re.compile(
     r"\b(?:observed|detected|seen|identified|found|present|noted|normal|natural|open)\s*"
@@ -50,8 +51,6 @@ _DONE: Final = re.compile(
     re.IGNORECASE,
 )
 """A clause that has come to its end, and another that begins: "no mass was seen, and a ..."."""
-_QUESTION_REACH: Final = 60
-"""Letters between a finding and the question mark that doubts it."""
 
 
 class _Cue(NamedTuple):
@@ -72,7 +71,9 @@ class Surroundings:
     def meaning(self, start: int, end: int) -> Meaning:
         """Return what is meant of what stands from ``start`` to ``end``."""
         left = max((stop for _, stop in self.borders if stop <= start), default=0)
-        right = min((first for first, _ in self.borders if first >= end), default=len(self.text))
+        bracket = self.text.find("(", end)  # what it holds speaks of itself
+        ends = [first for first, _ in self.borders if first >= end]
+        right = min([*ends, len(self.text), *([bracket] if bracket >= 0 else [])])
         before = [
             c for c in self.cues if c.place == "before" and left <= c.start and c.end <= start
         ]
@@ -81,8 +82,7 @@ class Surroundings:
             outermost = next(cue for cue in before if cue.meaning is Meaning.ABSENT)
             before = [c for c in before if c.end <= outermost.end or c.meaning not in _DOUBTED]
         found = {cue.meaning for cue in (*before, *behind[:1])}
-        mark = _MARK.search(self.text, end, min(right + 2, end + _QUESTION_REACH))
-        if mark is not None:
+        if _DOUBT.match(self.text, end, right + 1):
             found.add(Meaning.UNCERTAIN)
         return next((meaning for meaning in _STRONGEST_FIRST if meaning in found), Meaning.PRESENT)
 

@@ -37,7 +37,9 @@ class StructuredReport:
 
 
 def read_structured(path: Path) -> StructuredReport:
-    """Return what a DICOM SR says; containers and named texts become headers of the text.
+    """Return what a DICOM SR says.
+
+    Containers become headers of the text, and so do the names of texts outside of any.
 
     Raises:
         RejectedFileError: It is damaged, or DICOM but no report.
@@ -60,7 +62,7 @@ def _lines(item: Dataset, depth: int) -> Iterator[str]:
         if kind == "CONTAINER":
             yield from ("", f"{name}:") if name else ("",)
         elif kind == "TEXT":
-            yield from (f"{name}:",) if name else ()
+            yield from (f"{name}:",) if name and depth == 0 else ()  # else its container says
             yield str(child.get("TextValue", "")).replace("\r\n", "\n").replace("\r", "\n")
         elif kind == "CODE":
             yield f"{name}: {_meaning(child, 'ConceptCodeSequence')}."
