@@ -26,15 +26,13 @@ from pydantic import Field, model_validator
 from medssl.cli.run import user_errors_explained
 from medssl.config.base import Config
 from medssl.config.load import load, merge, validate
-from medssl.data.normalize import IntensityConfig
 from medssl.data.pictures import PicturesConfig, store_pictures
 from medssl.data.store import CropStore
-from medssl.data.study_views import StudyViews
 from medssl.evaluation.paired.prompts import Question
 from medssl.evaluation.paired.retrieval import ranking_scores
+from medssl.evaluation.paired.studies import embed_studies
+from medssl.evaluation.paired.subject import Subject, load_subject
 from medssl.evaluation.paired.zero_shot import answer_probabilities, ensemble
-from medssl.models.image_text import ImageTextModel
-from medssl.models.image_text_folder import load_image_text
 from medssl.reports.pairs import Pair, read_pairs
 from medssl.runs.digest import digest_json
 from medssl.runs.environment import describe
@@ -45,8 +43,6 @@ from pipelines.report_clip_report import draw, summarise, table
 
 SETTINGS: Final = Path(__file__).with_suffix(".yaml")
 QUIET: Final = {"tracking": {"enabled": False}}
-AT_ONCE: Final = 32
-"""Cases that are embedded at a time."""
 ALONE_DRAWS: Final = 20
 """Draws of one image per case, for what a case is worth that shows one image alone."""
 WAYS: Final = ("image_to_text", "text_to_image")
@@ -132,10 +128,10 @@ class Study:
         kept = self.work / "scores" / f"{self.config.score_on}-{arm}-{seed}.json"
         if kept.is_file() and trained.skipped and read_json(kept)["inputs"] == inputs:
             return dict(read_json(kept))
-        model, _ = load_image_text(training.out)
-        views = training.method.views.model_copy(update={"views": 1})  # type: ignore[attr-defined]
+        most = max(len(pair.volume_keys) for pair in self.cases[0])
+        subject = load_subject(training.out, torch.device("cpu"), images=most)
         found = {"arm": arm, "seed": seed, "inputs": inputs}
-        write_json(kept, {**found, **self._ask(model, views, training.data.intensity)})
+        write_json(kept, {**found, **self._ask(subject)})
         return dict(read_json(kept))
 
     @cached_property
@@ -146,16 +142,19 @@ class Study:
         pairs = [p for p in found.split(self.config.score_on) if all(_says(p, of) for of in said)]
         return tuple(pairs), found.digest
 
-    def _ask(self, model: ImageTextModel, views: StudyViews, intensity: IntensityConfig) -> Tree:
+    def _ask(self, subject: Subject) -> Tree:
         pairs, _ = self.cases
-        store = CropStore(self.store_folder)
+        store, cache = CropStore(self.store_folder), self.work / "vectors"
         alone = [p.model_copy(update={"volume_keys": (k,)}) for p in pairs for k in p.volume_keys]
         case_N = np.repeat(np.arange(len(pairs)), [len(pair.volume_keys) for pair in pairs])
         bag_PD, image_ND = (
-            embedded_images(model, views, store, of, intensity) for of in (pairs, alone)
+            embed_studies(subject, store, of, cache).image_ND for of in (pairs, alone)
         )
-        modality_NC = self._answers(model, image_ND, self.config.modality)
-        texts = {name: _texts(model, pairs, of) for name, of in self.config.texts.items()}
+        modality_NC = _answers(subject, image_ND, self.config.modality)
+        texts = {
+            name: subject.embed_words([pair.text(of) for pair in pairs])
+            for name, of in self.config.texts.items()
+        }
         first_PD = texts[next(iter(texts))]
         truth = {
             "patient": [pair.patient_key for pair in alone],
@@ -172,13 +171,8 @@ class Study:
             "retrieval": {name: retrieval(bag_PD, text_PD) for name, text_PD in texts.items()},
             "alone": retrieval_alone(image_ND, case_N, first_PD),
             "ct_score": modality_NC[:, list(self.config.modality.answers).index("CT")].tolist(),
-            "region_scores": self._answers(model, image_ND, self.config.region).tolist(),
+            "region_scores": _answers(subject, image_ND, self.config.region).tolist(),
         }
-
-    def _answers(self, model: ImageTextModel, image_ND: Floats, question: Question) -> Floats:
-        said = [embedded_texts(model, question.prompts(answer)) for answer in question.answers]
-        answer_CD = np.stack([ensemble(prompt_PD) for prompt_PD in said])
-        return answer_probabilities(image_ND, answer_CD, float(model.scale.detach()))
 
     def run(self) -> list[Tree]:
         """Run what is missing; returns the numbers of every arm and seed."""
@@ -215,34 +209,11 @@ def _says(pair: Pair, sections: Sequence[str]) -> bool:
     return any(part.text.strip() for part in pair.sections if part.name in sections)
 
 
-def embedded_images(
-    model: ImageTextModel,
-    views: StudyViews,
-    store: CropStore,
-    pairs: Sequence[Pair],
-    intensity: IntensityConfig,
-) -> Floats:
-    """Return unit vectors of studies by all their images, ``(N, D)``."""
-    whole = views.model_copy(update={"images": max(len(pair.volume_keys) for pair in pairs)})
-    found = list[torch.Tensor]()
-    for begin in range(0, len(pairs), AT_ONCE):
-        samples = [whole.read(store, p, intensity) for p in pairs[begin : begin + AT_ONCE]]
-        batch = whole.collate(samples)
-        present_BS, position_mm_BS = (
-            batch.geometry[name][:, 0] for name in ("present_BVS", "position_mm_BVS")
-        )
-        with torch.inference_mode():
-            found.append(model.embed_images(batch.views_BCIJK[0], present_BS, position_mm_BS))
-    return np.asarray(torch.cat(found).numpy(), np.float64)
-
-
-def _texts(model: ImageTextModel, pairs: Sequence[Pair], sections: Sequence[str]) -> Floats:
-    return embedded_texts(model, [pair.text(sections) for pair in pairs])
-
-
-def embedded_texts(model: ImageTextModel, texts: Sequence[str]) -> Floats:
-    """Return unit vectors of texts, ``(N, D)``."""
-    return np.asarray(model.embed_texts(texts).numpy(), np.float64)
+def _answers(subject: Subject, image_ND: Floats, question: Question) -> Floats:
+    """Return how probable each answer is, ``(N, C)``."""
+    said = [subject.embed_words(question.prompts(answer)) for answer in question.answers]
+    answer_CD = np.stack([ensemble(prompt_PD) for prompt_PD in said])
+    return answer_probabilities(image_ND, answer_CD, subject.scale)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -34,19 +34,19 @@ from medssl.data.store import CropStore
 from medssl.data.store_writer import write_index, write_stored_volume
 from medssl.errors import InputError
 from medssl.evaluation.classification_metrics import auroc
-from medssl.evaluation.paired.retrieval import ranking_scores, same_words
+from medssl.evaluation.paired.retrieval import ranking_scores
+from medssl.evaluation.paired.studies import Embedded, embed_studies
+from medssl.evaluation.paired.subject import Subject, load_subject
 from medssl.io.geometry import to_closest_ras
 from medssl.io.volume import Volume
 from medssl.labelled.volumes import read_image_file, read_label_file
-from medssl.models.image_text import ImageTextModel
-from medssl.models.image_text_folder import load_image_text
 from medssl.reports.laterality import mirrored_words
 from medssl.reports.pairs import Pair, Section, read_pairs, text_digest, write_pairs
 from medssl.reports.sentences import split_sentences
 from medssl.runs.environment import describe
 from medssl.runs.folder import write_json, write_text
 from medssl.training.pretrain import PretrainConfig, pretrain
-from pipelines.report_clip import WAYS, embedded_images, embedded_texts
+from pipelines.report_clip import WAYS
 
 SETTINGS: Final = Path(__file__).with_suffix(".yaml")
 QUIET: Final = {"tracking": {"enabled": False}}
@@ -199,12 +199,17 @@ def write_studies(config: FactsConfig, data: Path, store: Path, pairs: Path) -> 
     write_pairs(pairs, found, list(config.organs))
 
 
-def ask(model: ImageTextModel, image_ND: Floats, pairs: Sequence[Pair]) -> Tree:
-    """Return what a model knows of crops: recall, laterality and negation."""
+def ask(subject: Subject, found: Embedded) -> Tree:
+    """Return what a model knows of crops: recall, laterality and negation.
+
+    Args:
+        subject: The model.
+        found: Crops and their reports as its vectors.
+    """
+    pairs, image_ND, text_ND = found.pairs, found.image_ND, found.text_ND
     texts = [pair.text() for pair in pairs]
-    text_ND = embedded_texts(model, texts)
-    digests = [text_digest(text) for text in texts]
-    own_NN = same_words([pair.study_key for pair in pairs], digests)
+    digest_N = np.array([text_digest(text) for text in texts])
+    own_NN = digest_N[:, None] == digest_N
     similarity_NN = image_ND @ text_ND.T
     recall = {
         way: float(ranking_scores(of, own_NN, ks=(K,))[f"recall@{K}"].mean())
@@ -213,12 +218,12 @@ def ask(model: ImageTextModel, image_ND: Floats, pairs: Sequence[Pair]) -> Tree:
     chance = ranking_scores(np.zeros_like(similarity_NN), own_NN, ks=(K,))[f"recall@{K}"].mean()
     other = [mirrored_words(text) for text in texts]
     differs_N = np.array([_says_else(a, b) for a, b in zip(texts, other, strict=True)])
-    other_ND = embedded_texts(model, other)
+    other_ND = subject.embed_words(other)
     margin_N = np.einsum("nd,nd->n", image_ND, text_ND - other_ND)[differs_N]
     negation = {
         organ: value
         for organ in pairs[0].labels
-        if (value := _negation(model, image_ND, pairs, organ)) is not None
+        if (value := _negation(subject, image_ND, pairs, organ)) is not None
     }
     return {
         "crops": len(pairs),
@@ -234,13 +239,13 @@ def _says_else(text: str, other: str) -> bool:
 
 
 def _negation(
-    model: ImageTextModel, image_ND: Floats, pairs: Sequence[Pair], organ: str
+    subject: Subject, image_ND: Floats, pairs: Sequence[Pair], organ: str
 ) -> float | None:
     """Return the AUROC of "is visible" over "is not visible"; None where crops are too few."""
     there_N = np.array([pair.labels[organ] == 1 for pair in pairs])
     if min(there_N.sum(), (~there_N).sum()) < LEAST:
         return None
-    yes_D, no_D = embedded_texts(model, [present(organ), absent(organ)])
+    yes_D, no_D = subject.embed_words([present(organ), absent(organ)])
     return float(auroc(there_N.astype(float), image_ND @ (yes_D - no_D)))
 
 
@@ -255,12 +260,11 @@ def run(config: FactsConfig, data: Path, work: Path) -> list[Tree]:
         tree["pairs"] = {**config.pretrain.get("pairs", {}), "folder": pairs}
         training = validate(PretrainConfig, tree, where=str(SETTINGS))
         pretrain(training)
-        model, _ = load_image_text(out)
-        views: Any = training.method
+        subject = load_subject(out, torch.device("cpu"))
         for split in ("val", "test"):
             asked = read_pairs(pairs).split(split)
-            image_ND = embedded_images(model, views.views, volumes, asked, training.data.intensity)
-            found.append({"seed": seed, "split": split, **ask(model, image_ND, asked)})
+            embedded = embed_studies(subject, volumes, asked, work / "vectors")
+            found.append({"seed": seed, "split": split, **ask(subject, embedded)})
     return found
 
 

@@ -3,11 +3,11 @@
 import nibabel
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from medssl.config.load import validate
 from medssl.errors import InputError
+from medssl.evaluation.paired.studies import Embedded
 from medssl.io.volume import Volume
 from medssl.reports.laterality import mirrored_words
 from medssl.reports.pairs import Pair, Section, read_pairs
@@ -66,12 +66,12 @@ def test_an_organ_on_the_wrong_side_is_refused():
         study.Body(*volumes(mirrored=True), ORGANS)
 
 
-class ModelOfTest:
+class SubjectOfTest:
     """Embeds a text by whether it says that each organ is there."""
 
-    def embed_texts(self, texts):
+    def embed_words(self, texts):
         rows = [[1.0 if study.present(name) in t else -1.0 for name in ORGANS] for t in texts]
-        return torch.nn.functional.normalize(torch.tensor(rows), dim=1)
+        return np.array(rows) / np.sqrt(len(ORGANS))
 
 
 def pairs_of(numbers):
@@ -87,10 +87,15 @@ def pairs_of(numbers):
     return found
 
 
+def asked(image_ND, pairs):
+    text_ND = SubjectOfTest().embed_words([pair.text() for pair in pairs])
+    return study.ask(SubjectOfTest(), Embedded(tuple(pairs), image_ND, text_ND, ()))
+
+
 def test_a_model_that_sees_all_is_right_about_all():
     pairs = pairs_of(24)
-    image_ND = study.embedded_texts(ModelOfTest(), [pair.text() for pair in pairs])
-    found = study.ask(ModelOfTest(), image_ND, pairs)
+    image_ND = SubjectOfTest().embed_words([pair.text() for pair in pairs])
+    found = asked(image_ND, pairs)
     assert found["recall"]["image_to_text"] == found["recall"]["text_to_image"] == 1
     assert found["recall"]["chance"] < 1
     one_sided = [p for p in pairs if p.labels["right kidney"] != p.labels["left kidney"]]
@@ -102,16 +107,16 @@ def test_a_model_that_sees_all_is_right_about_all():
 def test_a_model_that_exchanges_sides_is_wrong_about_them_alone():
     pairs = pairs_of(24)
     exchanged = [mirrored_words(pair.text()) for pair in pairs]
-    image_ND = study.embedded_texts(ModelOfTest(), exchanged)
-    found = study.ask(ModelOfTest(), image_ND, pairs)
+    image_ND = SubjectOfTest().embed_words(exchanged)
+    found = asked(image_ND, pairs)
     assert found["laterality"]["right"] == 0
     assert found["negation"]["organs"]["liver"] == 1
 
 
 def test_rare_organs_are_not_asked_about():
     pairs = [pair for pair in pairs_of(24) if pair.labels["liver"] == 0]
-    image_ND = study.embedded_texts(ModelOfTest(), [pair.text() for pair in pairs])
-    assert "liver" not in study.ask(ModelOfTest(), image_ND, pairs)["negation"]["organs"]
+    image_ND = SubjectOfTest().embed_words([pair.text() for pair in pairs])
+    assert "liver" not in asked(image_ND, pairs)["negation"]["organs"]
 
 
 def small(tmp_path):
