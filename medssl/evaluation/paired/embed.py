@@ -1,10 +1,10 @@
 """The embed stage: studies or scans to vectors, and so to an index that can be searched."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pandas as pd
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from medssl.data.store import CropStore
 from medssl.evaluation.paired.index import INDEX, VECTORS, write_index
@@ -35,6 +35,8 @@ class EmbedConfig(ModelOptions):
     """What NIfTI files show, which do not say so: CT in Hounsfield units, or MR."""
     out: Path
     """Folder for the vectors."""
+    images: Annotated[int, Field(gt=0)] | None = None
+    """Slices or series of a study that are shown; null: as many as in training."""
 
     @model_validator(mode="after")
     def _one_kind_of_data(self) -> Self:
@@ -68,7 +70,7 @@ def embed(config: EmbedConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        subject = config.subject()
+        subject = config.subject(config.images)
         unreadable: tuple[LeftOut, ...] = ()
         if config.pairs is not None and config.store is not None:
             store = CropStore(config.store)

@@ -1,6 +1,6 @@
 """How well studies and reports find each other, and studies those like them, in numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Json = dict[str, Any]
 SHARE: Final = (0.0, 1.0)
 FEWEST_STUDIES: Final = 2
+AT_ONCE: Final = 1024
 
 
 class RetrievalOptions(Config):
@@ -53,23 +54,36 @@ def reports_and_images(
     found = found.with_text()
     if len(found.pairs) < FEWEST_STUDIES:
         return None
-    similarity_NN = found.image_ND @ found.text_ND.T
-    same_NN = same_words(
-        [pair.study_key for pair in found.pairs], report_digests(found.pairs, sections)
-    )
-    itself_NN = np.eye(len(similarity_NN), dtype=np.bool_)
-    table: Json = {}
-    for name, matrix in {
-        "image_to_report": similarity_NN,
-        "report_to_image": similarity_NN.T,
-        "chance": np.zeros_like(similarity_NN),
-    }.items():
-        table[name] = {
-            what: _told(ranking_scores(matrix, relevant, options.k, options.percent), found, how)
-            for what, relevant in {"same_words": same_NN, "strict": itself_NN}.items()
-        }
-    twice = float((same_NN.sum(axis=1) > 1).mean())
-    return {"studies": len(found.pairs), "not_unique": twice, **table}
+    study_N = [pair.study_key for pair in found.pairs]
+    text_N = report_digests(found.pairs, sections)
+
+    def scores(queries_ND: Floats, gallery_ND: Floats, *, strict: bool) -> dict[str, Floats]:
+        def of(rows: slice) -> dict[str, Floats]:
+            same_NM = same_words(study_N, study_N if strict else text_N, rows)
+            return ranking_scores(
+                queries_ND[rows] @ gallery_ND.T, same_NM, options.k, options.percent
+            )
+
+        return _in_blocks(len(study_N), of)
+
+    nothing_ND = np.zeros_like(found.image_ND)
+    ways = {
+        "image_to_report": (found.image_ND, found.text_ND),
+        "report_to_image": (found.text_ND, found.image_ND),
+        "chance": (nothing_ND, nothing_ND),
+    }
+    _, count_N = np.unique(text_N, return_counts=True)
+    return {
+        "studies": len(study_N),
+        "not_unique": float(count_N[count_N > 1].sum() / len(text_N)),
+        **{
+            name: {
+                "same_words": _told(scores(*sides, strict=False), found, how),
+                "strict": _told(scores(*sides, strict=True), found, how),
+            }
+            for name, sides in ways.items()
+        },
+    }
 
 
 def studies_alike(found: Embedded, options: RetrievalOptions, how: Resampling) -> Json | None:
@@ -92,23 +106,30 @@ def studies_alike(found: Embedded, options: RetrievalOptions, how: Resampling) -
         return None
     names = sorted(set().union(*present))
     present_NF = np.array([[name in present[n] for name in names] for n in chosen], np.bool_)
-    overlap_NN = label_overlap(present_NF)
-    similarity_NN = np.where(
-        patient_N[:, None] == patient_N, -np.inf, rows.image_ND @ rows.image_ND.T
-    )
-    nothing_NN = np.where(similarity_NN > -np.inf, 0.0, -np.inf)
     ks = [k for k in options.k if k < len(chosen)]
 
-    def scores(matrix_NN: Floats) -> dict[str, Floats]:
-        overlap = {f"overlap@{k}": mean_relevance(matrix_NN, overlap_NN, k) for k in ks}
-        exact = {f"map@{k}": average_precision_at(matrix_NN, overlap_NN == 1, k) for k in ks}
-        return overlap | exact
+    def scores(vectors_ND: Floats) -> dict[str, Floats]:
+        def of(some: slice) -> dict[str, Floats]:
+            hidden_NM = patient_N[some, None] == patient_N
+            matrix_NM = np.where(hidden_NM, -np.inf, vectors_ND[some] @ vectors_ND.T)
+            overlap_NM = label_overlap(present_NF[some], present_NF)
+            overlap = {f"overlap@{k}": mean_relevance(matrix_NM, overlap_NM, k) for k in ks}
+            exact = {f"map@{k}": average_precision_at(matrix_NM, overlap_NM == 1, k) for k in ks}
+            return overlap | exact
+
+        return _in_blocks(len(chosen), of)
 
     return {
         "studies": len(chosen),
-        "image_to_image": _told(scores(similarity_NN), rows, how),
-        "chance": _told(scores(nothing_NN), rows, how),
+        "image_to_image": _told(scores(rows.image_ND), rows, how),
+        "chance": _told(scores(np.zeros_like(rows.image_ND)), rows, how),
     }
+
+
+def _in_blocks(count: int, scores: Callable[[slice], dict[str, Floats]]) -> dict[str, Floats]:
+    """Return scores of all queries, some at a time: all pairs of 20,000 studies are gigabytes."""
+    parts = [scores(slice(start, start + AT_ONCE)) for start in range(0, count, AT_ONCE)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _told(scores: Mapping[str, Floats], found: Embedded, how: Resampling) -> Json:

@@ -23,6 +23,7 @@ from medssl.evaluation.paired.grounding_metrics import (
 )
 from medssl.evaluation.paired.heat_map import heat_map, prepared
 from medssl.evaluation.paired.options import IntervalOptions, ModelOptions
+from medssl.evaluation.paired.studies import LeftOut
 from medssl.evaluation.paired.subject import Subject
 from medssl.inference.planes import planes_of
 from medssl.inference.sources import digest_sources, find_sources, read_source
@@ -94,14 +95,14 @@ class _Grounded:
     rows: list[Json] = field(default_factory=list)
     """Measurements, one per volume and phrase."""
     pictures: list[Json] = field(default_factory=list)
-    left_out: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def grounding(config: GroundingConfig, *, overwrite: bool = False) -> StageResult:
     """Make a map of cosines for every phrase and volume, and measure it where there is a mask.
 
-    Leaves ``grounding.html`` with pictures of patients, and of a labelled set ``grounding.json``
-    and ``grounding.csv``; of scans ``maps/<number>_<phrase>.nii.gz`` on the model's grid.
+    Leaves ``grounding.html`` with pictures of patients and ``grounding.json``; of a labelled set
+    ``grounding.csv``, of scans ``maps/<number>_<phrase>.nii.gz`` on the model's grid.
 
     Raises:
         InputError: The model or the data cannot be read.
@@ -133,8 +134,8 @@ def _ground(config: GroundingConfig, subject: Subject, labelled: LabelledSet | N
     words_PD = subject.embed_words([config.phrases[name] for name in names])
     done = _Grounded()
     for case in _of_set(subject, labelled, names) if labelled else _of_scans(subject, config):
-        if case is None:
-            done.left_out += 1
+        if isinstance(case, LeftOut):
+            done.left_out.append(case)
             continue
         for number, (name, words_D) in enumerate(zip(names, words_PD, strict=True), start=1):
             mask = case.masks.get(name)
@@ -158,13 +159,14 @@ def _leave(
     run: StageRun, config: GroundingConfig, labelled: LabelledSet | None, done: _Grounded
 ) -> StageResult:
     report = _report(config, done)
-    look_at, outputs = {"page": PAGE, "maps": MAPS}, dict[str, str]()
-    if labelled is not None:
-        write_json(config.out / SCORES, report)
+    write_json(config.out / SCORES, report)
+    look_at = {"page": PAGE, "numbers": SCORES}
+    if labelled is None:
+        look_at["maps"] = MAPS
+    else:
+        look_at["table"] = TABLE
         with atomic_path(config.out / TABLE) as partial:
             pd.DataFrame(done.rows).to_csv(partial, index=False)
-        look_at = {"page": PAGE, "numbers": SCORES, "table": TABLE}
-        outputs = {"scores": digest_file(config.out / SCORES)}
     write_page(
         config.out / PAGE,
         "paired/grounding.html",
@@ -173,9 +175,10 @@ def _leave(
         version=__version__,
         date=now()[:10],
     )
-    summary: dict[str, str | int | float | bool] = {"left_out": done.left_out}
+    digests = {"scores": digest_file(config.out / SCORES)}
+    summary: dict[str, str | int | float | bool] = {"left_out": len(done.left_out)}
     summary |= {name: round(found["mean"], 4) for name, found in report["mean"].items()}
-    return run.finish(summary=summary, look_at=look_at, stays=[PAGE, MAPS], outputs=outputs)
+    return run.finish(summary=summary, look_at=look_at, stays=[PAGE, MAPS], outputs=digests)
 
 
 def _check_classes(config: GroundingConfig, labelled: LabelledSet) -> None:
@@ -192,16 +195,16 @@ def _check_classes(config: GroundingConfig, labelled: LabelledSet) -> None:
         )
 
 
-def _of_set(subject: Subject, labelled: LabelledSet, names: list[str]) -> Iterator[_Case | None]:
-    """Yield the cases of a set; None for one that cannot be read."""
+def _of_set(subject: Subject, labelled: LabelledSet, names: list[str]) -> Iterator[_Case | LeftOut]:
+    """Yield the cases of a set; of one that cannot be read, why."""
     number = {name: labelled.labels.index(name) for name in names}
     for case in track(labelled.cases, "ground phrases"):
         if not set(number.values()) & set(case.classes):
             continue
         try:
             volume, label_IJK = read_pair(case, labelled.modality)
-        except RejectedFileError:
-            yield None
+        except RejectedFileError as error:
+            yield LeftOut(case.case_key, str(error))
             continue
         image_IJK, seen_IJK, affine_ras = prepared(subject, volume, label_IJK)
         masks = {name: np.asarray(seen_IJK == n, np.bool_) for name, n in number.items()}
@@ -209,13 +212,13 @@ def _of_set(subject: Subject, labelled: LabelledSet, names: list[str]) -> Iterat
         yield _Case(case.case_key, case.patient_key, image_IJK, affine_ras, there)
 
 
-def _of_scans(subject: Subject, config: GroundingConfig) -> Iterator[_Case | None]:
-    """Yield the volumes of files; None for a file that cannot be read."""
+def _of_scans(subject: Subject, config: GroundingConfig) -> Iterator[_Case | LeftOut]:
+    """Yield the volumes of files; of a file that cannot be read, why."""
     for source in track(find_sources(config.inputs), "ground phrases"):
         try:
             volumes: list[Volume] = read_source(source, config.modality)
-        except RejectedFileError:
-            yield None
+        except RejectedFileError as error:
+            yield LeftOut(f"{source.number:04d}", str(error))
             continue
         for position, volume in enumerate(volumes, start=1):
             image_IJK, _, affine_ras = prepared(subject, volume)
@@ -256,7 +259,7 @@ def _report(config: GroundingConfig, done: _Grounded) -> Json:
 
     by_name = {name: [row for row in done.rows if row["name"] == name] for name in config.phrases}
     return {
-        "left_out": done.left_out,
+        "left_out": [row._asdict() for row in done.left_out],
         "confidence": config.confidence,
         "phrases": dict(config.phrases),
         "mean": means(done.rows) if done.rows else {},

@@ -25,8 +25,6 @@ class ModelOptions(Config):
 
     model: Path
     """Folder of a finished pretraining with the method report_contrast."""
-    images: Positive | None = None
-    """Slices or series of a study that are shown; null: as many as in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a GPU when there is one."""
     trust_model: bool = False
@@ -49,14 +47,17 @@ class ModelOptions(Config):
             )
         return digest_file(self.model / INDEX)
 
-    def subject(self) -> Subject:
+    def subject(self, images: int | None = None) -> Subject:
         """Return the model.
+
+        Args:
+            images: Slices or series of a study that it is shown; None: as many as in training.
 
         Raises:
             InputError: It cannot be read.
         """
         device: torch.device = choose_device(self.device)
-        return load_subject(self.model, device, images=self.images, trust_names=self.trust_model)
+        return load_subject(self.model, device, images=images, trust_names=self.trust_model)
 
 
 class StudyOptions(ModelOptions):
@@ -68,6 +69,8 @@ class StudyOptions(ModelOptions):
     """The crop store that holds their volumes."""
     split: Literal["train", "val", "test", "all"] = "test"
     """Which studies."""
+    images: Positive | None = None
+    """Slices or series of a study that are shown; null: as many as in training."""
 
     def chosen(self, found: PairSet) -> tuple[Pair, ...]:
         """Return the studies of the split.

@@ -94,27 +94,27 @@ def ranking_scores(
     return {**scores, "rank": found.rank(), "reciprocal_rank": found.reciprocal_rank()}
 
 
-def same_words(study_N: Sequence[str], text_N: Sequence[str]) -> Bools:
-    """Return ``(N, N)`` whether two rows are one study, or their reports have the same words.
+def same_words(study_N: Sequence[str], text_N: Sequence[str], rows: slice = slice(None)) -> Bools:
+    """Return ``(N, N)``, or some of its rows: whether two are one study, or say the same.
 
     Args:
         study_N: Keys of studies.
-        text_N: Digests of reports.
+        text_N: Digests of their reports.
+        rows: Which rows.
     """
     study, text = np.asarray(study_N), np.asarray(text_N)
-    same_NN: Bools = (study[:, None] == study) | (text[:, None] == text)
+    same_NN: Bools = (study[rows, None] == study) | (text[rows, None] == text)
     return same_NN
 
 
-def label_overlap(present_NF: Bools) -> Floats:
-    """Return ``(N, N)`` findings that two studies share over those that either has (Jaccard).
+def label_overlap(present_NF: Bools, gallery_MF: Bools) -> Floats:
+    """Return ``(N, M)`` findings that two studies share over those that either has (Jaccard).
 
     NaN where neither has any.
     """
-    present = present_NF.astype(np.float64)
-    both = present @ present.T
-    count_N = present.sum(axis=1)
-    either = count_N[:, None] + count_N - both
+    present, other = present_NF.astype(np.float64), gallery_MF.astype(np.float64)
+    both = present @ other.T
+    either = present.sum(axis=1)[:, None] + other.sum(axis=1) - both
     return _shares(both, either)
 
 

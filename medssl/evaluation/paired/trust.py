@@ -79,7 +79,7 @@ def trust(config: TrustConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        subject = config.subject()
+        subject = config.subject(config.images)
         asking = Asking.of(subject, prompts)
         found = embed_studies(subject, store, chosen, config.out / EMBEDDINGS)
         targets = {

@@ -99,7 +99,7 @@ def zeroshot(config: ZeroShotConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        subject = config.subject()
+        subject = config.subject(config.images)
         if config.score == "sigmoid" and subject.bias is None:
             raise ConfigError(
                 "score is sigmoid, but the model has no bias: it was not trained with that loss",

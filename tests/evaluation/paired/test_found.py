@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from medssl.evaluation.intervals import Resampling
+from medssl.evaluation.paired import found
 from medssl.evaluation.paired.found import RetrievalOptions, reports_and_images, studies_alike
 from medssl.evaluation.paired.studies import Embedded
 from tests.evaluation.paired.bright_studies import pair
@@ -53,3 +54,19 @@ def test_studies_alike_have_the_same_findings_and_are_of_other_patients():
     assert found["image_to_image"]["map@1"]["value"] == pytest.approx(1)
     assert found["chance"]["overlap@1"]["value"] < 2 / 3
     assert studies_alike(embedded(pairs[:1], images[:1], images[:1]), OPTIONS, HOW) is None
+
+
+def test_blocks_of_queries_change_nothing(monkeypatch):
+    pairs = [pair(number, "test") for number in range(9)]
+    images, texts = np.random.default_rng(0).standard_normal((2, 9, 4))
+    studies = embedded(pairs, images, texts)
+
+    def told():
+        return [
+            reports_and_images(studies, ("findings",), OPTIONS, HOW),
+            studies_alike(studies, OPTIONS, HOW),
+        ]
+
+    whole = told()
+    monkeypatch.setattr(found, "AT_ONCE", 2)
+    assert told() == whole

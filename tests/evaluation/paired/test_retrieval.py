@@ -102,18 +102,20 @@ def test_a_query_that_nothing_answers_is_refused():
         first_hit(np.zeros((2, 2)), np.array([[True, False], [False, False]]))
 
 
-def test_rows_of_one_study_or_one_text_are_the_same():
-    same = same_words(["a", "a", "b", "c"], ["x", "y", "z", "x"])
-    slow = [[1, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1]]
-    np.testing.assert_array_equal(same, np.array(slow, bool))
-
-
-@given(arrays(np.bool_, (4, 3)))
-def test_overlap_is_what_two_share_of_what_either_has(present):
-    found = label_overlap(present)
-    for a, b in itertools.product(range(4), repeat=2):
-        first, second = set(np.flatnonzero(present[a])), set(np.flatnonzero(present[b]))
+@given(arrays(np.bool_, (4, 3)), arrays(np.bool_, (2, 3)))
+def test_overlap_is_what_two_share_of_what_either_has(present, gallery):
+    found = label_overlap(present, gallery)
+    for a, b in itertools.product(range(4), range(2)):
+        first, second = set(np.flatnonzero(present[a])), set(np.flatnonzero(gallery[b]))
         if first | second:
             assert found[a, b] == pytest.approx(len(first & second) / len(first | second))
         else:
             assert math.isnan(found[a, b])
+
+
+def test_rows_of_one_study_or_one_text_are_the_same():
+    studies, texts = ["a", "a", "b", "c"], ["x", "y", "z", "x"]
+    same = same_words(studies, texts)
+    for a, b in itertools.product(range(4), repeat=2):
+        assert same[a, b] == (studies[a] == studies[b] or texts[a] == texts[b])
+    np.testing.assert_array_equal(same_words(studies, texts, slice(1, 3)), same[1:3])
