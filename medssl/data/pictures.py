@@ -101,7 +101,8 @@ def store_pictures(config: PicturesConfig, *, overwrite: bool = False) -> StageR
     """Write the pictures of a table into a crop store, and check what was written.
 
     A picture that cannot be read is a row of ``left_out.csv``; an interrupted run goes on with
-    the pictures that are not there yet.
+    the pictures that are not there yet. What is in the files is not compared with an earlier run:
+    where they changed under the same names, set ``overwrite``.
 
     Raises:
         InputError: The table cannot be read, has patients in several splits, or no picture could.
