@@ -7,8 +7,11 @@ import typer
 
 from medssl.cli.finetuning import add_commands as add_finetuning
 from medssl.cli.options import Config, DryRun, Overrides, Overwrite, Refined
+from medssl.cli.paired import add_commands as add_paired
 from medssl.cli.pretraining import add_commands as add_pretraining
+from medssl.cli.reports import add_commands as add_reports
 from medssl.cli.selections import add_commands
+from medssl.cli.text import add_commands as add_text
 from medssl.cli.tracking import add_commands as add_tracking
 
 app = typer.Typer(
@@ -167,6 +170,7 @@ def prepare(
 
 
 add_commands(app)
+add_reports(app)
 
 
 @app.command()
@@ -196,10 +200,12 @@ def adapt(  # noqa: PLR0913, PLR0917  one argument per option
     Request("adapt", config, given, overrides or [], overwrite, dry_run).run()
 
 
+add_text(app)
 add_pretraining(app)
 _from_file("probe", "Encoders and labelled scans to what they know without fine-tuning.")
 add_tracking(app)
 add_finetuning(app)
+add_paired(app)
 _from_file("evaluate", "Task models to metrics with intervals, on scans they never saw.")
 
 

@@ -11,14 +11,17 @@ from pydantic import BaseModel
 from medssl.cli.run import _WHERE
 from medssl.config.choice import Choice, available, find
 from medssl.config.load import load, validate
+from medssl.evaluation.paired.prompts import PromptSet
 from medssl.runs.cluster import ClusterConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+FOLDERS = {"run": "pipelines", "pair": "reports"}
+"""Folders of configurations that are not called as their command is."""
 CLASSES = {
-    ("pipelines" if stage == "run" else stage): getattr(importlib.import_module(module), name)
+    FOLDERS.get(stage, stage): getattr(importlib.import_module(module), name)
     for stage, (module, name) in _WHERE.items()
-} | {"cluster": ClusterConfig}
+} | {"cluster": ClusterConfig, "findings": PromptSet}
 
 
 def choices(annotation: Any, seen: set[type]) -> set[str]:

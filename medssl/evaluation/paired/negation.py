@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 def negation_table(asking: Asking) -> list[Json]:
-    """Return a row per finding: cosines of its presence with its absence and with other findings.
+    """Return a row per finding, none where nothing is asked: cosines of its presence with its absence and with other findings.
 
     ``absence``
         cosine of what says that it is there with what says that it is not.
@@ -25,6 +25,8 @@ def negation_table(asking: Asking) -> list[Json]:
     true of an encoder that was not trained for it.
     """
     findings = asking.prompts.findings
+    if not findings:
+        return []
     templates = tuple(asking.prompts.templates.values())
     sides = [asking.sides(finding, templates) for finding in findings]
     present_FD, absent_FD = (_unit(np.stack(rows)) for rows in zip(*sides, strict=True))
