@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medssl.data.views import Sample
 from medssl.evaluation.score_figures import COLOURS
 from medssl.inference.planes import PLANES
+from medssl.io.geometry import reorient
 from medssl.runs.folder import atomic_path
 
 Floats = NDArray[np.float32]
@@ -19,41 +20,54 @@ MOST_PANELS: Final = 4
 _AXIAL: Final = PLANES[0]
 
 
-def axial(image: NDArray[Any]) -> NDArray[Any]:
+def axial(image: NDArray[Any], affine_ras: NDArray[np.float64]) -> NDArray[Any]:
     """Return the middle axial plane of an image ``(1, I, J[, K])`` as it is looked at."""
-    array_IJ = image[0] if image.ndim == 3 else image[0, ..., image.shape[-1] // 2]  # noqa: PLR2004
-    return _AXIAL.cut(array_IJ[..., None], 0)
+    array_IJK = image[0][..., None] if image.ndim == 3 else image[0]  # noqa: PLR2004
+    array_RAS, _ = reorient(array_IJK, affine_ras, "RAS")
+    return _AXIAL.cut(array_RAS, array_RAS.shape[_AXIAL.axis] // 2)
 
 
-def panels(sample: Sample) -> list[NDArray[Any]]:
+def panels(sample: Sample, affine_ras: NDArray[np.float64]) -> list[NDArray[Any]]:
     """Return a few of the images of a study, spread evenly, each as an axial plane."""
     images = sample.views_BCIJK[0]
     count = min(len(images), MOST_PANELS)
     chosen = np.linspace(0, len(images) - 1, 2 * count + 1)[1::2].round().astype(int)
-    return [axial(images[n]) for n in chosen]
+    return [axial(images[n], affine_ras) for n in chosen]
 
 
-def draw_study(path: Path, sample: Sample) -> None:
-    """Write a PNG of a study's images beside each other."""
-    shown = panels(sample)
+def draw_study(path: Path, sample: Sample, affine_ras: NDArray[np.float64]) -> None:
+    """Write a PNG of a study's images beside each other.
+
+    Args:
+        path: The PNG to write.
+        sample: The study.
+        affine_ras: Of its first volume, which tells how to hold it.
+    """
+    shown = panels(sample, affine_ras)
     figure = Figure(figsize=(2.2 * len(shown), 2.2), facecolor="black", layout="constrained")
     for axes, plane in zip(_row(figure, len(shown)), shown, strict=True):
         _scan(axes, plane)
     _save(figure, path)
 
 
-def draw_explained(path: Path, sample: Sample, descriptors: Mapping[str, float]) -> None:
+def draw_explained(
+    path: Path,
+    sample: Sample,
+    affine_ras: NDArray[np.float64],
+    descriptors: Mapping[str, float],
+) -> None:
     """Write a PNG of a study beside the probabilities of descriptors.
 
     Args:
         path: The PNG to write.
         sample: The study.
+        affine_ras: Of its first volume, which tells how to hold it.
         descriptors: What was asked for: how probable it is.
     """
     height = max(2.4, 0.3 * len(descriptors) + 0.7)
     figure = Figure(figsize=(8.0, height), layout="constrained")
     scan, bars = figure.subplots(1, 2, width_ratios=(1, 1.4))
-    _scan(scan, panels(sample)[0])
+    _scan(scan, panels(sample, affine_ras)[0])
     values = list(descriptors.values())
     colours = [COLOURS[0] if value > 0.5 else "#9aa5b1" for value in values]  # noqa: PLR2004 - even
     bars.barh(range(len(values)), values, color=colours)

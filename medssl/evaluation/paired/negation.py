@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 def negation_table(asking: Asking) -> list[Json]:
-    """Return a row per finding, none where nothing is asked: cosines of its presence with its absence and with other findings.
+    """Return a row per finding: cosines of its presence with its absence and with other findings.
 
     ``absence``
         cosine of what says that it is there with what says that it is not.

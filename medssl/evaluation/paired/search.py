@@ -17,7 +17,7 @@ from medssl.evaluation.paired.embed import STORE
 from medssl.evaluation.paired.figures import draw_study
 from medssl.evaluation.paired.index import Among, Hit, Index, read_index
 from medssl.evaluation.paired.scans import SPLIT, store_scans
-from medssl.evaluation.paired.subject import Subject, load_subject
+from medssl.evaluation.paired.subject import Subject, first_affine, load_subject
 from medssl.reports.pairs import Pair, read_pairs
 from medssl.runs.manifest import now
 from medssl.runs.private import read_config
@@ -127,7 +127,7 @@ def write_search_page(path: Path, index: Path, query: Query, found: Found) -> No
     with tempfile.TemporaryDirectory() as folder:
         for hit in found.hits:
             file, pair = Path(folder) / "study.png", pairs[hit.study_key]
-            draw_study(file, found.subject.read(store, pair))
+            draw_study(file, found.subject.read(store, pair), first_affine(store, pair))
             shown.append({**hit._asdict(), **inline(file), "sections": pair.sections})
     asked = query.words or query.study_key or "a scan"
     write_page(

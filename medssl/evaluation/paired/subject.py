@@ -24,6 +24,11 @@ Floats = NDArray[np.float64]
 SpacingMM = tuple[float, float, float]
 
 
+def first_affine(store: CropStore, pair: Pair) -> NDArray[np.float64]:
+    """Return how the first volume of a study lies, ``affine_ras``."""
+    return np.array(store.entry(pair.volume_keys[0]).affine_ras, np.float64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """What is judged."""

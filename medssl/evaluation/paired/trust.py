@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from medssl.evaluation.paired.options import StudyOptions
 from medssl.evaluation.paired.prompts import PromptSet, read_prompts
 from medssl.evaluation.paired.sensitivity import prompt_sensitivity
 from medssl.evaluation.paired.studies import embed_studies
-from medssl.evaluation.paired.subject import Subject
+from medssl.evaluation.paired.subject import Subject, first_affine
 from medssl.reports.pairs import Pair
 from medssl.runs.digest import digest_file, digest_json
 from medssl.runs.folder import read_json, write_json
@@ -96,7 +97,7 @@ def trust(config: TrustConfig, *, overwrite: bool = False) -> StageResult:
             "backdoor": _scanned(config, subject, images, targets),
             "fooling": fooled.report if fooled else None,
         }
-        return _leave(run, config, report, fooled)
+        return _leave(run, config, report, fooled, first_affine(store, found.pairs[0]))
 
 
 def _embedding(subject: Subject) -> Any:
@@ -162,13 +163,19 @@ def _middle(sample: Sample) -> Any:
     return images[len(images) // 2]
 
 
-def _leave(run: StageRun, config: TrustConfig, report: Json, fooled: Fooling | None) -> StageResult:
+def _leave(
+    run: StageRun,
+    config: TrustConfig,
+    report: Json,
+    fooled: Fooling | None,
+    affine_ras: NDArray[np.float64],
+) -> StageResult:
     report["in_words"] = in_words(report)
     write_json(config.out / TRUST, report)
     look_at = {"page": PAGE, "numbers": TRUST}
     if fooled is not None:
         shown = fooled.image_CIJK[None].cpu().numpy()
-        draw_study(config.out / IMAGE, Sample([shown], {}))
+        draw_study(config.out / IMAGE, Sample([shown], {}), affine_ras)
         look_at["fooling image"] = IMAGE
     write_page(
         config.out / PAGE,

@@ -20,7 +20,7 @@ from medssl.evaluation.paired.negation import negation_table
 from medssl.evaluation.paired.options import IntervalOptions, StudyOptions
 from medssl.evaluation.paired.prompts import Finding, read_prompts
 from medssl.evaluation.paired.studies import Embedded, embed_studies
-from medssl.evaluation.paired.subject import Subject
+from medssl.evaluation.paired.subject import Subject, first_affine
 from medssl.evaluation.paired.targets import Unmentioned, finding_targets, true_answers
 from medssl.runs.digest import digest_file, digest_json
 from medssl.runs.folder import atomic_path, write_json
@@ -231,7 +231,8 @@ def _explained(config: ZeroShotConfig, shown: _Shown) -> list[_Json]:
         pair = shown.test.pairs[row]
         file = config.out / CASES / f"{number:02d}.png"
         values = dict(zip(finding.descriptors, found.descriptor_NX[row].tolist(), strict=True))
-        draw_explained(file, shown.subject.read(shown.store, pair), values)
+        image = shown.subject.read(shown.store, pair)
+        draw_explained(file, image, first_affine(shown.store, pair), values)
         truth = finding_targets([pair], finding.name, config.unmentioned)[0]
         cases.append(
             {

@@ -2,7 +2,7 @@ import numpy as np
 
 from medssl.evaluation.paired.asking import Asking, every_prompt
 from medssl.evaluation.paired.negation import negation_table
-from medssl.evaluation.paired.prompts import Finding, PromptSet, Template
+from medssl.evaluation.paired.prompts import Finding, PromptSet, Question, Template
 
 PLAIN = {"plain": Template(present="{}", absent="no {}")}
 TWO = tuple(Finding(name=name, words=(name,)) for name in ("effusion", "nodule"))
@@ -31,3 +31,9 @@ def test_a_finding_alone_has_nothing_to_be_compared_with():
     (row,) = negation_table(asking(TWO[:1], [[1, 0], [0, 1]]))
     assert row["nearest"] is row["heard"] is None
     assert row["absence"] == 0
+
+
+def test_where_no_finding_is_asked_for_there_is_no_table():
+    question = Question(name="modality", answers={"CT": ("a CT",), "MR": ("an MRI",)})
+    prompts = PromptSet(templates=PLAIN, questions=(question,))
+    assert negation_table(Asking(prompts=prompts, vectors={}, scale=1.0, bias=None)) == []
