@@ -125,6 +125,28 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
     )
 
 
+def write_text_folder(
+    folder: Path, network: nn.Module, tokenizer: Path, marks: tuple[str, str, str, str, str]
+) -> None:
+    """Write a network and its tokenizer as the transformers library does.
+
+    Args:
+        folder: Where; made if it is missing.
+        network: One of that library.
+        tokenizer: What :meth:`Tokenizer.write` wrote.
+        marks: What pads, is unknown, begins, ends, and hides.
+    """
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    theirs = _transformers().PreTrainedTokenizerFast(
+        tokenizer_file=str(tokenizer),
+        model_max_length=int(network.config.max_position_embeddings),  # type: ignore[union-attr, arg-type]
+        **dict(zip(names, marks, strict=True)),
+    )
+    theirs.save_pretrained(folder)
+    library: Any = network
+    library.save_pretrained(folder)
+
+
 _NO_LIMIT: Final = 10**9
 """Tokenizers without a limit say some number far above."""
 

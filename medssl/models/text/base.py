@@ -146,9 +146,15 @@ class TextEncoder(Configurable, nn.Module):
         place_N = torch.tensor(order, device=device).argsort()
         return torch.cat(vectors)[place_N]
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The blocks of the transformer: the longest list of modules in it."""
+        lists = (part for part in self.net.modules() if isinstance(part, nn.ModuleList))
+        return max(lists, key=len)
+
     def stages(self) -> list[nn.Module]:
         """Return its parts from input to output: embeddings, blocks, and what follows them."""
-        return list(_unrolled(self.net, _blocks(self.net)))
+        return list(_unrolled(self.net, self.blocks))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; parts that do not train stay as at test time, without dropout."""
@@ -180,7 +186,7 @@ class TextEncoder(Configurable, nn.Module):
                 )
 
     def _train_last(self, count: int) -> None:
-        stages, blocks = self.stages(), _blocks(self.net)
+        stages, blocks = self.stages(), self.blocks
         if count > len(blocks):
             raise ConfigError(
                 f"last_n is {count}, but the text encoder has {len(blocks)} blocks",
@@ -189,11 +195,6 @@ class TextEncoder(Configurable, nn.Module):
         first = next(n for n, stage in enumerate(stages) if stage is blocks[-count])
         for stage in stages[first:]:
             stage.requires_grad_(True)
-
-
-def _blocks(network: nn.Module) -> nn.ModuleList:
-    """Return the blocks of a transformer: the longest list of modules in it."""
-    return max((m for m in network.modules() if isinstance(m, nn.ModuleList)), key=len)
 
 
 def _unrolled(module: nn.Module, blocks: nn.ModuleList) -> Iterator[nn.Module]:
