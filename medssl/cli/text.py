@@ -21,7 +21,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @_text.command()
-def train(  # noqa: PLR0913, PLR0917  one argument per option
+def train(
     corpus: Annotated[
         Path,
         typer.Argument(

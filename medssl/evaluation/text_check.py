@@ -78,7 +78,7 @@ def check_text_encoder(encoder: TextEncoder) -> Checked:
     started_s = time.perf_counter()
     unit_ND = F.normalize(encoder.embed(texts).double(), dim=1)
     took_s = time.perf_counter() - started_s
-    there_FD, absent_FD, left_FD, right_FD = unit_ND.split(len(FINDINGS))
+    there_FD, absent_FD, left_FD, right_FD = torch.split(unit_ND, len(FINDINGS))
     other_FF = (there_FD @ there_FD.T).fill_diagonal_(-torch.inf)
     negations = zip(
         FINDINGS, (there_FD * absent_FD).sum(1).tolist(), other_FF.amax(1).tolist(), strict=True

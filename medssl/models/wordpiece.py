@@ -45,7 +45,7 @@ def learn_pieces(texts: Sequence[str], config: WordPieceConfig) -> Tokenizer:
     from tokenizers import Tokenizer as Rust
     from tokenizers.models import WordPiece
 
-    rust: Any = Rust(WordPiece(unk_token=UNKNOWN))  # type: ignore[call-arg]
+    rust: Any = Rust(WordPiece(unk_token=UNKNOWN))
     changes: list[Any] = [
         normalizers.BertNormalizer(strip_accents=False, lowercase=config.lower_case)
     ]

@@ -219,7 +219,7 @@ class _Trainer:
             logits_NLV, target_NL = self._guess([self.learned[n] for n in rows.tolist()], draw)
             loss = F.cross_entropy(logits_NLV.flatten(0, 1), target_NL.flatten())
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         return float(loss.detach())

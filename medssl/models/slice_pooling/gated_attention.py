@@ -25,5 +25,5 @@ class GatedAttention(SlicePooling):
 
     def pooled(self, e_BSD: Tensor, mask_BS: Tensor, position_mm_BS: Tensor | None) -> Tensor:
         # Padding is 0, so its weight is bounded and can be taken out of the sum without loss.
-        weight_BS1 = self.weights(e_BSD) * mask_BS[..., None]
+        weight_BS1: Tensor = self.weights(e_BSD) * mask_BS[..., None]
         return (weight_BS1 * e_BSD).sum(1) / weight_BS1.sum(1)
