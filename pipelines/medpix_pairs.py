@@ -8,11 +8,11 @@ Pairs are of images, or of cases with all their images. The text of an image has
 `findings`, its caption, and `technique`, its modality and plane. That of a case has those of its
 images, each once, and `findings` also those of the case. History, title, diagnosis and discussion
 are left out: nobody reads them off the images. Labels are the region of the body, its organ
-system, and the category of the disease, fields of the archive.
+system, the category of the disease and the modalities of the images, fields of the archive.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -95,12 +95,12 @@ def write_medpix_pairs(medpix: MedPix, store: Path, *, images: Path, cases: Path
         case = medpix.case_of[name]
         first = listed[0][0]
         about: dict[str, Any] = {"patient_key": first.patient_key, "split": first.split}
-        about["labels"] = _labels(case, listed[0][1])
         of_cases.append(
             Pair(
                 study_key=first.study_key,
                 volume_keys=tuple(stored.volume_key for stored, _ in listed),
                 sections=_sections([image for _, image in listed], case["Case"].get("Findings")),
+                labels=_labels(case, [image for _, image in listed]),
                 **about,
             )
         )
@@ -109,6 +109,7 @@ def write_medpix_pairs(medpix: MedPix, store: Path, *, images: Path, cases: Path
                 study_key=stored.volume_key,
                 volume_keys=(stored.volume_key,),
                 sections=_sections([image]),
+                labels=_labels(case, [image]),
                 **about,
             )
             for stored, image in listed
@@ -142,8 +143,9 @@ def _joined(texts: Iterable[str | None]) -> str:
     return "\n\n".join(kept)
 
 
-def _labels(case: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
-    names = [region_label(image["Location Category"]), f"system: {image['Location']}"]
+def _labels(case: dict[str, Any], images: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    names = [region_label(images[0]["Location Category"]), f"system: {images[0]['Location']}"]
+    names += [f"modality: {image['Type']}" for image in images]
     category = case["Topic"].get("Category")
     return dict.fromkeys([*names, *([f"category: {category}"] if category else [])], 1)
 

@@ -79,8 +79,21 @@ def test_labels_are_those_of_the_case(folder, tmp_path):
     by_case = {case.patient_key: case.labels for case in cases}
     assert all(image.labels == by_case[image.patient_key] for image in images)
     labels = {tuple(sorted(of)) for of in by_case.values()}
-    assert ("region: Head", "system: Organ 0") in labels
-    assert ("category: Trauma", "region: Thorax", "system: Organ 1") in labels
+    assert ("modality: CT", "region: Head", "system: Organ 0") in labels
+    assert ("category: Trauma", "modality: CT", "region: Thorax", "system: Organ 1") in labels
+
+
+def test_an_image_has_its_own_modality_and_a_case_all_of_them(folder, tmp_path):
+    def change(medpix):
+        medpix.images[0]["Type"] = "MR"
+
+    _, images, cases = written(folder, tmp_path, change)
+    keys = {s.row: s.volume_key for s in read_stored(tmp_path / "store")}
+    of_image = {image.study_key: set(image.labels) for image in images}
+    both = {"modality: CT", "modality: MR"}
+    assert [of_image[keys[row]] & both for row in (0, 1)] == [{"modality: MR"}, {"modality: CT"}]
+    case = next(case for case in cases if keys[0] in case.volume_keys)
+    assert both <= set(case.labels)
 
 
 def test_another_folder_is_refused(tmp_path):
