@@ -57,7 +57,10 @@ class Headers:
         start = r"^[ \t]*(?:[#*_]{1,3}[ \t]*)?(?:\d{1,2}[.)][ \t]*)?"
         colon = rf"{_QUALIFIER}[ \t]*[*_]{{0,3}}[ \t]*:[*_]{{0,3}}"
         alone = rf"{_QUALIFIER}[ \t]*[*_]{{0,3}}[ \t]*\.?(?=\r?\n|\Z)"
-        self._pattern = re.compile(rf"{start}(?P<header>{words})(?:{colon}|{alone})", re.MULTILINE)
+        self._on_a_line = re.compile(
+            rf"{start}(?P<header>{words})(?:{colon}|{alone})", re.MULTILINE
+        )
+        self._within_a_line = re.compile(rf"(?<=[.!?;)\]][ \t])(?P<header>{words}){colon}")
 
     @classmethod
     def read(cls, path: Path | None = None) -> "Headers":
@@ -77,12 +80,15 @@ class Headers:
     def sections(self, text: str) -> list[Found]:
         """Return the sections of ``text`` in order, those that say nothing left out.
 
+        A header begins a line; within one, as where an export lost the ends of lines, it stands in
+        capitals behind the end of a sentence.
+
         What stands before the first header is ``body``. Where headers say only why and how, what
         follows the first sentence of the last of them is the ``body``. A text without headers has
         its last paragraph for ``impression`` and the rest for ``findings``, or is ``body`` as a
         whole if it has one paragraph.
         """
-        found = list(self._pattern.finditer(plain(text)))
+        found = self._headers(text)
         if not found:
             return _by_paragraphs(text)
         starts = [0, *(match.end() for match in found)]
@@ -93,6 +99,12 @@ class Headers:
             for header, a, b in zip(headers, starts, ends, strict=True)
         ]
         return _with_body(text, [each for each in sections if each.start < each.end])
+
+    def _headers(self, text: str) -> list[re.Match[str]]:
+        letters = plain(text)
+        within = self._within_a_line.finditer(letters)
+        capital = [m for m in within if text[m.start("header") : m.end("header")].isupper()]
+        return sorted([*self._on_a_line.finditer(letters), *capital], key=re.Match.start)
 
 
 def _with_body(text: str, sections: list[Found]) -> list[Found]:

@@ -71,3 +71,13 @@ def test_wrong_headers_are_explained(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         Headers.read(path)
+
+
+def test_headers_in_capitals_are_found_where_an_export_lost_the_ends_of_lines():
+    text = "TECHNIQUE: CT. FINDINGS: No mass; the findings: none are new. IMPRESSION: Normal."
+    found = Headers.read().sections(text)
+    assert [(each.name, text[each.start : each.end]) for each in found] == [
+        ("technique", "CT."),
+        ("findings", "No mass; the findings: none are new."),
+        ("impression", "Normal."),
+    ]
