@@ -1,12 +1,9 @@
 """The files of a labelled case as volumes: NIfTI, pictures, DICOM series, a library's volumes."""
 
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from medssl.errors import InputError, RejectedFileError
 from medssl.io.deidentify import Pseudonymizer
@@ -18,18 +15,15 @@ from medssl.io.geometry import axis_codes, reorient
 from medssl.io.limits import Limits
 from medssl.io.narrow import VoxelArray
 from medssl.io.nifti import read_nifti
-from medssl.io.untrusted import silenced, untrusted
+from medssl.io.pictures import DEEP, PICTURES, open_picture, read_grey
+from medssl.io.untrusted import silenced
 from medssl.io.volume import Volume
 from medssl.library.volumes import SUFFIX as LIBRARY_SUFFIX
 from medssl.library.volumes import read_volume
 from medssl.runs.workers import available_cores
 
-PICTURES = (".png", ".jpg", ".jpeg")
 NIFTI = (".nii", ".nii.gz")
 DICOM_LIMITS = Limits(least_slices=1)
-
-_DEEP = ("I;16", "I;16B", "I;16L", "I")
-"""Pillow's modes of grey pictures of 16 bits."""
 
 
 def read_image_file(path: Path, modality: str, files: Sequence[Path] = ()) -> Volume:
@@ -52,10 +46,7 @@ def read_image_file(path: Path, modality: str, files: Sequence[Path] = ()) -> Vo
     if path.name.endswith(LIBRARY_SUFFIX):
         return _read_stored(path)
     if path.suffix.lower() in PICTURES:
-        with _picture(path) as picture:
-            deep = picture.mode in _DEEP
-            pixels = np.asarray(picture if deep else _opaque(picture).convert("L"))
-        return _one_slice(pixels, modality)
+        return _one_slice(read_grey(path), modality)
     return _read_nifti(path, modality)
 
 
@@ -68,8 +59,8 @@ def read_label_file(path: Path, image: Volume | None = None) -> Volume:
         RejectedFileError: It is damaged, of another kind, or a picture in colours.
     """
     if path.suffix.lower() in PICTURES:
-        with _picture(path) as picture:
-            if picture.mode not in ("1", "L", "P", *_DEEP):
+        with open_picture(path) as picture:
+            if picture.mode not in ("1", "L", "P", *DEEP):
                 raise RejectedFileError(
                     "coloured_label", "a label map must be a grey picture, or one with a palette"
                 )
@@ -149,18 +140,6 @@ def _read_nifti(path: Path, modality: str) -> Volume:
             f"only {', '.join((*NIFTI, *PICTURES))} and folders of DICOM files are read here",
         )
     return read_nifti(path, modality=modality)
-
-
-def _picture(path: Path) -> Image.Image:
-    with untrusted("undecodable_pixels"), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        picture = Image.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG"))
-        picture.load()
-        return picture
-
-
-def _opaque(picture: Image.Image) -> Image.Image:
-    return picture.convert("RGB") if picture.mode in ("P", "PA", "RGBA", "CMYK") else picture
 
 
 def _one_slice(pixels: VoxelArray, modality: str) -> Volume:

@@ -46,24 +46,6 @@ class Method(Configurable, nn.Module):
             """Labelled patches that every batch must hold; None for a method without labels."""
             return None
 
-        @property
-        def reads_reports(self) -> bool:
-            """Whether batches must hold the reports about the studies that they show."""
-            return False
-
-        def reading(self) -> ReportTextConfig:
-            """Return what is read of a report, for a method that reads them."""
-            raise NotImplementedError
-
-        @property
-        def asked_findings(self) -> tuple[str, ...]:
-            """Findings whose labels come first in ``Texts.label_BF``."""
-            return ()
-
-        def tokenizer(self) -> Tokenizer:
-            """Return what cuts reports into tokens, for a method that reads them."""
-            raise NotImplementedError
-
     views: ViewSpec[Any]
     encoder: Encoder
     decoder: Decoder | None
@@ -106,6 +88,23 @@ class Method(Configurable, nn.Module):
 class ReportMethod(Method):
     """A method whose batches bring reports beside the images of studies."""
 
+    class Config(Method.Config):
+        """The options of one such method."""
+
+        findings: tuple[str, ...] = ()
+        """Findings of the pairs' labels that the images are asked for as well; their labels come
+        first in ``Texts.label_BF``."""
+
+        @property
+        def reading(self) -> ReportTextConfig:
+            """What is read of a report."""
+            raise NotImplementedError
+
+        def tokenizer(self) -> Tokenizer:
+            """Return what cuts reports into tokens."""
+            raise NotImplementedError
+
+    config: Config
     text: TextEncoder
 
     def keep_text_states(self, state_UD: Tensor) -> None:

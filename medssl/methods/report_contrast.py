@@ -63,10 +63,8 @@ class ReportContrast(ReportMethod):
         gap_weight: Weight = 0.0
         """Of alignment and uniformity across images and texts, which close the gap between them
         (arXiv:2405.18570)."""
-        findings: tuple[str, ...] = ()
-        """Findings of the pairs' labels that the images are asked for as well."""
         findings_weight: Weight = 1.0
-        """Of their cross-entropy."""
+        """Of the cross-entropy of `findings`."""
         images_at_once: Annotated[int, Field(gt=0)] | None = None
         """Images that go through the encoder at a time; the others' activations are computed again
         on the way back, so that a batch of any size fits (GradCache, arXiv:2101.06983)."""
@@ -77,13 +75,6 @@ class ReportContrast(ReportMethod):
             return cls(views=views, model=ImageTextConfig(dim=16))
 
         @property
-        def reads_reports(self) -> bool:
-            return True
-
-        @property
-        def asked_findings(self) -> tuple[str, ...]:
-            return self.findings
-
         def reading(self) -> ReportTextConfig:
             return self.model.reading
 
@@ -103,6 +94,7 @@ class ReportContrast(ReportMethod):
                 )
             return self
 
+    config: Config
     state_UD: Tensor | None
 
     def __init__(self, config: Config, encoder: Encoder) -> None:

@@ -19,7 +19,7 @@ from medssl.data.study_order import StudyOrder
 from medssl.data.study_views import StudyViews
 from medssl.data.views import Batch
 from medssl.errors import InputError
-from medssl.methods.base import Method
+from medssl.methods.base import Method, ReportMethod
 from medssl.reports.pairs import Pair, read_pairs
 
 _log = logging.getLogger(__name__)
@@ -41,12 +41,13 @@ def check_reports_wanted(method: Method.Config, source: PairSource | None) -> No
         method: What is configured.
         source: What the configuration names.
     """
-    if method.reads_reports and source is None:
+    reads = isinstance(method, ReportMethod.Config)
+    if reads and source is None:
         raise ValueError(
             f"the method {method.name} learns from reports, and none are named: set pairs.folder "
             "to what `medssl reports pair` made"
         )
-    if source is not None and not method.reads_reports:
+    if source is not None and not reads:
         raise ValueError(
             f"the method {method.name} reads no reports, but `pairs` names some: take it out, or "
             "choose report_contrast"
@@ -126,11 +127,11 @@ def open_pairs(
         InputError: The pairs are missing or damaged, too few can be learned from, or the text
             encoder cannot be read.
     """
-    if source is None:
+    if source is None or not isinstance(method, ReportMethod.Config):
         return None
     found = read_pairs(source.folder)
     whole = [pair for pair in found.pairs if all(key in store for key in pair.volume_keys)]
-    reading = method.reading()
+    reading = method.reading
     pairs = [pair for pair in whole if pair.text(reading.sections).strip()]
     _say_what_is_left_out(len(found.pairs) - len(whole), len(whole) - len(pairs))
     train = sum(pair.split == "train" for pair in pairs)
@@ -141,15 +142,15 @@ def open_pairs(
             hint="lower loader.volumes_per_batch, or give the crop store that the pairs were made "
             "for",
         )
-    unknown = set(method.asked_findings) - set(found.findings)
+    unknown = set(method.findings) - set(found.findings)
     if unknown:
         raise InputError(
             f"{source.folder}: no labels about {', '.join(sorted(unknown))}",
             hint=f"method.findings may name: {', '.join(found.findings) or 'none of these pairs'}",
         )
     findings = (
-        *method.asked_findings,
-        *(f for f in found.findings if f not in method.asked_findings),
+        *method.findings,
+        *(f for f in found.findings if f not in method.findings),
     )
     text = ReportText.of(pairs, reading)
     encoded = method.tokenizer().encode(text.sentences, reading.max_tokens)

@@ -156,7 +156,7 @@ def _batch(method: Method, rows: int, config: Method.Config) -> Batch:
     sample = joined([_part(method.views, part, rng) for part in range(method.views.parts)])
     batch = method.views.collate([sample] * rows)
     if isinstance(method, ReportMethod):
-        texts = _texts(method, config, rows)
+        texts = _texts(method, rows)
     return batch._replace(labelled=_labelled(labelled, rows, rng), texts=texts)
 
 
@@ -193,9 +193,9 @@ def _labelled(
     return Labelled(image_BIJK[:, None], (image_BIJK * wanted.classes).long())
 
 
-def _texts(method: ReportMethod, config: Method.Config, rows: int) -> Texts:
+def _texts(method: ReportMethod, rows: int) -> Texts:
     """Return reports as long as they may be; of a frozen text encoder, what is kept of them."""
-    reading = config.reading()
+    reading = method.config.reading
     sentences = reading.max_sentences if reading.by_sentence else 1
     number_BS = torch.arange(rows * sentences).view(rows, sentences)
     tokens = 0 if method.text.frozen else min(reading.max_tokens, method.text.max_tokens)
@@ -209,7 +209,7 @@ def _texts(method: ReportMethod, config: Method.Config, rows: int) -> Texts:
         study_B=alone_B,
         text_B=alone_B,
         normal_B=torch.zeros(rows, dtype=torch.int8),
-        label_BF=torch.ones(rows, len(config.asked_findings), dtype=torch.int8),
+        label_BF=torch.ones(rows, len(method.config.findings), dtype=torch.int8),
     )
 
 

@@ -34,7 +34,8 @@ def keep_states(method: ReportMethod, pairs: PairStream, run: Path) -> PairStrea
     facts = pairs.facts
     tokens = (facts.token_UL, facts.token_mask_UL)
     decided_by_first(lambda: write_states(path, method.text, *tokens, pairs.digest))
-    method.keep_text_states(load_file(path)[_name(pairs.digest, *tokens)])
+    name = _name(pairs.digest, method.text, *tokens)
+    method.keep_text_states(load_file(path)[name])
     return without_tokens(pairs)
 
 
@@ -50,7 +51,7 @@ def write_states(
         mask_UL: Whether there is a token.
         digest: Of what the sentences were taken from.
     """
-    name = _name(digest, token_UL, mask_UL)
+    name = _name(digest, text, token_UL, mask_UL)
     try:
         if name in load_file(path):
             return
@@ -79,7 +80,8 @@ def sentence_states(text: TextEncoder, token_UL: Tensor, mask_UL: Tensor) -> Ten
     return torch.cat(parts)[order.argsort()]
 
 
-def _name(digest: str, token_UL: Tensor, mask_UL: Tensor) -> str:
-    """Return what vectors are kept under: of other pairs, or other tokens, they are others."""
+def _name(digest: str, text: TextEncoder, token_UL: Tensor, mask_UL: Tensor) -> str:
+    """Return what vectors are kept under: of other pairs, tokens or weights they are others."""
+    weights = sum(float(weight.double().abs().sum()) for weight in text.parameters())
     tokens = [list(token_UL.shape), int(token_UL.sum()), int(mask_UL.sum())]
-    return digest_json([digest, tokens])
+    return digest_json([digest, tokens, weights])

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from medssl.config.choice import available, find
 from medssl.data.views import Labelled, Texts
+from medssl.methods.base import ReportMethod
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from tests.regions import sample_of
 
@@ -32,7 +33,7 @@ def anatomy(rng, shape):
 def batch(method):
     rng = np.random.default_rng(0)
     views = method.views.collate([sample_of(method.views, rng, anatomy) for _ in range(2)])
-    texts = reports(method) if method.config.reads_reports else None
+    texts = reports(method) if isinstance(method, ReportMethod) else None
     return views._replace(labelled=labelled(rng, method.config.labelled_patches), texts=texts)
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from medssl.config.choice import available, find
 from medssl.config.load import validate
+from medssl.methods.base import ReportMethod
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.launch import joined
@@ -55,7 +56,7 @@ def config_of(case, store, out, **changes):
         "engine": {"accelerator": "cpu", "precision": "64-true"},
         "tracking": {"enabled": False},
     }
-    if tiny.reads_reports:
+    if isinstance(tiny, ReportMethod.Config):
         data = Path(store).parent
         tree["pairs"] = {"folder": str(data / "pairs")}
         tree["method"]["model"]["text"] = tiny_text(data / "text").model_dump(mode="json")

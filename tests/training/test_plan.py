@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from medssl.config.choice import available
 from medssl.config.load import load, validate
 from medssl.errors import ConfigError
+from medssl.methods.base import ReportMethod
 from medssl.training import plan as planning
 from medssl.training.plan import plan
 from medssl.training.pretrain import PretrainConfig
@@ -34,7 +35,7 @@ def config(tmp_path, name, **sections):
     }
     if tiny.labelled_patches is not None:
         values["labelled"] = {"dataset": str(tmp_path / "dataset.json")}
-    if tiny.reads_reports:
+    if isinstance(tiny, ReportMethod.Config):
         values["pairs"] = {"folder": str(tmp_path / "pairs")}
     return validate(PretrainConfig, values | sections, where="test")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.errors import InputError
+from medssl.io.pictures import PICTURES
 from medssl.labelled.description import (
     class_names,
     description_path,
@@ -21,7 +22,7 @@ from medssl.labelled.description import (
     refuse_too_many,
 )
 from medssl.labelled.layouts.base import Entry, Layout, Listing
-from medssl.labelled.volumes import NIFTI, PICTURES
+from medssl.labelled.volumes import NIFTI
 
 _SPLITS = "splits_final.json"
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
