@@ -53,13 +53,20 @@ def learn_pieces(texts: Sequence[str], config: WordPieceConfig) -> Tokenizer:
         changes.append(normalizers.Replace(Regex(_NUMBER), NUMBER))
     rust.normalizer = normalizers.Sequence(changes)
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # The library numbers letters within words as they come out of a hash table, and breaks ties by
+    # numbers; given beforehand, as if they were marks, the same texts make the same pieces.
+    letters = sorted(set().union(*(rust.normalizer.normalize_str(text) for text in texts)))
     trainer = trainers.WordPieceTrainer(
         vocab_size=config.pieces,
         min_frequency=config.least_seen,
-        special_tokens=[*MARKS],
+        special_tokens=[*MARKS, *(f"##{letter}" for letter in letters if not letter.isspace())],
         show_progress=False,
     )
-    rust.train_from_iterator(texts, trainer)
+    learning: Any = Rust(WordPiece(unk_token=UNKNOWN))
+    learning.normalizer, learning.pre_tokenizer = rust.normalizer, rust.pre_tokenizer
+    learning.train_from_iterator(texts, trainer)
+    rust.model = WordPiece(learning.get_vocab(), unk_token=UNKNOWN)
+    rust.add_special_tokens([*MARKS])
     lacking = [w for w in _occurring(config.whole_words, texts) if rust.token_to_id(w) is None]
     rust.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in lacking])
     first, last = rust.token_to_id(FIRST), rust.token_to_id(LAST)

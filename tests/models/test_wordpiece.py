@@ -60,3 +60,8 @@ def test_capitals_count_where_asked():
     kept = learn_pieces(TEXTS, WordPieceConfig(pieces=200, lower_case=False))
     one, other = (kept.encode([text], 64).ids_NL.tolist() for text in ("the", "The"))
     assert one != other
+
+
+def test_equal_texts_make_equal_pieces():
+    once, again = (learn_pieces(TEXTS, WordPieceConfig(pieces=150))._rust.get_vocab() for _ in "ab")
+    assert once == again
