@@ -107,12 +107,12 @@ class ReportMethod(Method):
     config: Config
     text: TextEncoder
 
-    def keep_text_states(self, state_UD: Tensor) -> None:
+    def keep_text_states(self, state_UD: Tensor | None) -> None:
         """Use these vectors of the set's sentences instead of reading their tokens.
 
         For a text encoder that does not train: each sentence is then read once, not every epoch.
 
         Args:
-            state_UD: One per sentence number of ``Texts.sentence_BS``.
+            state_UD: One per sentence number of ``Texts.sentence_BS``; None to read tokens again.
         """
         raise NotImplementedError

@@ -106,7 +106,7 @@ class ReportContrast(ReportMethod):
         self.findings_head.requires_grad_(bool(config.findings))
         self.register_buffer("state_UD", None, persistent=False)
 
-    def keep_text_states(self, state_UD: Tensor) -> None:
+    def keep_text_states(self, state_UD: Tensor | None) -> None:
         self.state_UD = state_UD
 
     def before_step(self, *, progress: float) -> None:
