@@ -165,7 +165,7 @@ class ImageTextModel(nn.Module):
         if places:
             places_BPD = _spread(self.image_head(e_NPE[:, 1:]), mask_BS).flatten(1, 2)
         stride = self.encoder.strides[self._places_level()]
-        grid = tuple(length // stride for length in x_NCIJK.shape[2:])
+        grid = tuple(math.ceil(length / stride) for length in x_NCIJK.shape[2:])
         present_BP = mask_BS.repeat_interleave(math.prod(grid), dim=1)
         return ImageFeatures(global_BE, places_BPD, present_BP, (mask_BS.shape[1], *grid))
 

@@ -1,6 +1,7 @@
 """Images and texts in one space: poolings, places, sentences, and a folder that is enough."""
 
 import json
+import math
 import shutil
 import socket
 
@@ -90,6 +91,17 @@ def test_the_embedding_of_a_place_by_definition(folder):
                 far = x[b, 0, i // 2 * 4 : i // 2 * 4 + 4, j // 2 * 4 : j // 2 * 4 + 4].mean()
                 expected = made.image_head(torch.stack((near, near, far)))
                 torch.testing.assert_close(found[b, i, j], expected)
+
+
+@pytest.mark.parametrize("side", [17, 18, 20, 23])
+@pytest.mark.parametrize("encoder", ["segresnet", "unet", "unet_2d"])
+def test_the_shape_is_that_of_the_places_where_strides_do_not_divide_an_image(
+    folder, encoder, side
+):
+    made = model(folder, encoder)
+    features = made.image_features(torch.randn(2, 1, *(side,) * made.encoder.dims), places=True)
+    assert features.places_BPD.shape[:2] == features.present_BP.shape
+    assert math.prod(features.shape) == features.present_BP.shape[1]
 
 
 @pytest.mark.parametrize("encoder", ["segresnet", "unet_2d"])
