@@ -217,7 +217,9 @@ class _Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout
             logits_NLV, target_NL = self._guess([self.learned[n] for n in rows.tolist()], draw)
-            loss = F.cross_entropy(logits_NLV.flatten(0, 1), target_NL.flatten())
+            targets = target_NL.flatten()
+            asked = (targets != _NOT_ASKED).sum().clamp_min(1)  # unknown words alone: none
+            loss = F.cross_entropy(logits_NLV.flatten(0, 1), targets, reduction="sum") / asked
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

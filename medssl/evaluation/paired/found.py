@@ -137,7 +137,8 @@ def _told(scores: Mapping[str, Floats], found: Embedded, how: Resampling) -> Jso
     told: Json = {}
     for name, values_N in scores.items():
         if name == "rank":
-            median = bootstrap_statistic(_median, [values_N], found.patients, how=how)
+            ranks = (1.0, float(len(values_N)))
+            median = bootstrap_statistic(_median, [values_N], found.patients, how=how, bounds=ranks)
             told["median_rank"] = asdict(median)
             continue
         mean = mean_over_patients(

@@ -7,7 +7,7 @@ from medssl.models.text_folder import check_text_folder
 
 
 class HFFolder(TextEncoder):
-    """BERT, RoBERTa, ModernBERT, Qwen3 and others, such as CXR-BERT without its heads.
+    """A BERT or RoBERTa, such as CXR-BERT without its heads; others of the library may do.
 
     The folder holds ``config.json``, weights (``model.safetensors``, or ``pytorch_model.bin`` with
     tensors alone) and the files of the tokenizer. Code in it is never run.
