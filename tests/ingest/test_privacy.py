@@ -316,6 +316,7 @@ def test_identifiers_are_named_at_the_doors_only():
         "io/dicom/vocabulary.py",
         "privacy/allow_list.py",
         "privacy/header.py",
+        "reports/structured.py",  # what a structured report's own header says is removed from it
     }
     words = re.compile(r"patient_?id\b|patient_?name|PatientBirth|AccessionNumber", re.IGNORECASE)
     found = {
