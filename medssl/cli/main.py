@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from medssl.cli.exporting import add_commands as add_exporting
 from medssl.cli.finetuning import add_commands as add_finetuning
 from medssl.cli.options import Config, DryRun, Overrides, Overwrite, Refined
 from medssl.cli.paired import add_commands as add_paired
+from medssl.cli.prediction import add_commands as add_prediction
 from medssl.cli.pretraining import add_commands as add_pretraining
 from medssl.cli.reports import add_commands as add_reports
 from medssl.cli.selections import add_commands
@@ -209,43 +211,8 @@ add_paired(app)
 _from_file("evaluate", "Task models to metrics with intervals, on scans they never saw.")
 
 
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
-    overrides: Overrides = None,
-    form: Annotated[
-        str | None, typer.Option("--format", help="encoder_folder or monai_bundle.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
-    config: Refined = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Run to what another tool opens, reloaded there and compared before it is kept."""
-    from medssl.cli.run import Request
-
-    given = {"run": run, "format": {"name": form} if form else None, "out": out}
-    Request("export", config, given, overrides or [], overwrite, dry_run).run()
-
-
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False)],
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT|KEY=VALUE", help="NIfTI files or DICOM folders."),
-    ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the masks.")] = None,
-    config: Refined = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Exported model and scans to masks on the scans' own grids."""
-    from medssl.cli.run import Request, split_overrides
-
-    paths, overrides = split_overrides(inputs)
-    given = {"model": model, "inputs": paths, "out": out}
-    Request("predict", config, given, overrides, overwrite, dry_run).run()
+add_exporting(app)
+add_prediction(app)
 
 
 @app.command()
