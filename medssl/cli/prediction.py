@@ -1,4 +1,4 @@
-"""The command that predicts: an exported model, over scans."""
+"""The command that predicts: a task model, over scans."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +13,28 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(predict)
 
 
-def predict(
+def predict(  # noqa: PLR0913, PLR0917  options, each by its name
     model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False)],
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT|KEY=VALUE", help="NIfTI files or DICOM folders."),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for the masks.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="What to write, such as nifti,dicom_seg."),
+    ] = None,
+    report: Annotated[
+        bool | None, typer.Option("--report", help="Also write a page to look at.")
+    ] = None,
     config: Refined = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Exported model and scans to masks on the scans' own grids."""
+    """Task model and scans to masks on the scans' own grids, or to answers."""
     from medssl.cli.run import Request, split_overrides
 
     paths, overrides = split_overrides(inputs)
-    given = {"model": model, "inputs": paths, "out": out}
+    outputs = [{"name": name.strip()} for name in to.split(",")] if to else None
+    given = {"model": model, "inputs": paths, "out": out, "outputs": outputs, "report": report}
     Request("predict", config, given, overrides, overwrite, dry_run).run()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medssl.data.preprocessing import as_metatensor, build, compose, in_memory
 from medssl.errors import RejectedFileError
+from medssl.inference.predicted import Masks
 from medssl.io.volume import Volume
 from medssl.tasks.classification import Classification
 from medssl.tasks.regression import Regression
@@ -122,7 +123,18 @@ class Predictor:
         Raises:
             RejectedFileError: As ``probabilities``.
         """
-        return painted(self.masks(volume))
+        return self.segment(volume).painted_IJK
+
+    def segment(self, volume: Volume) -> Masks:
+        """Return what is predicted of every answer of the task.
+
+        Raises:
+            RejectedFileError: As ``probabilities``.
+        """
+        decided_CIJK = self.decided(volume, self.probabilities(volume))
+        if isinstance(self.task, Segmentation) and self.task.config.regions:
+            return Masks(names=self.task.answers, regions_CIJK=decided_CIJK > 0)
+        return Masks(names=self.task.answers, numbers_IJK=decided_CIJK[0].astype(np.uint8))
 
     def masks(self, volume: Volume) -> NDArray[np.bool_]:
         """Return what is predicted of every answer of the task, ``(answers, I, J, K)``.
@@ -130,10 +142,7 @@ class Predictor:
         Raises:
             RejectedFileError: As ``probabilities``.
         """
-        decided_CIJK = self.decided(volume, self.probabilities(volume))
-        if isinstance(self.task, Segmentation) and self.task.config.regions:
-            return np.asarray(decided_CIJK > 0)
-        return np.stack([decided_CIJK[0] == number for number in range(1, len(self.task.labels))])
+        return self.segment(volume).stacked_CIJK
 
     def outputs(self, volume: Volume) -> NDArray[np.float64]:
         """Return what is predicted of the whole volume, ``(answers,)``.
@@ -199,14 +208,6 @@ class Ensemble(Predictor):
 def _check_contrast(volume: Volume) -> None:
     if volume.array_IJK.min() == volume.array_IJK.max():
         raise RejectedFileError("constant", "every voxel has the same value")
-
-
-def painted(masks_CIJK: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return masks as numbers from 1 on; where they overlap the last one counts."""
-    numbers_IJK = np.zeros(masks_CIJK.shape[1:], np.uint8)
-    for number, mask_IJK in enumerate(masks_CIJK, start=1):
-        numbers_IJK[mask_IJK] = number
-    return numbers_IJK
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medssl.errors import InputError, RejectedFileError
 from medssl.io.dicom.read import read_dicom_folder
+from medssl.io.dicom.slices import SliceHeader
 from medssl.io.nifti import read_nifti
 from medssl.io.volume import Volume
 from medssl.runs.digest import digest_file, digest_json
@@ -30,6 +31,15 @@ class Source:
         return self.path.name.lower().endswith(_NIFTI)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """One volume of a source."""
+
+    volume: Volume
+    slices: tuple[SliceHeader, ...] = ()
+    """Of DICOM: the slices it was read from, in the order of the third axis."""
+
+
 def find_sources(inputs: Sequence[Path]) -> list[Source]:
     """Return the sources of ``inputs``, in order; a folder of NIfTI files is one source per file.
 
@@ -48,7 +58,12 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
 
 
 def read_source(source: Source, modality: str) -> list[Volume]:
-    """Return the volumes of ``source``, each on its native grid.
+    """Return the volumes of ``source``; see ``read_scans``."""
+    return [scan.volume for scan in read_scans(source, modality)]
+
+
+def read_scans(source: Source, modality: str) -> list[Scan]:
+    """Return the volumes of ``source``, each on its native grid, and what they were read from.
 
     A NIfTI does not say what it shows: it is taken for ``modality``.
 
@@ -58,16 +73,17 @@ def read_source(source: Source, modality: str) -> list[Volume]:
     if not source.path.exists():
         raise RejectedFileError("missing", "there is no such file or folder")
     if source.is_nifti:
-        return [read_nifti(source.path, modality=modality)]
+        return [Scan(volume=read_nifti(source.path, modality=modality))]
     if source.path.is_file():
         raise RejectedFileError(
             "unknown_format", "neither a NIfTI file (.nii, .nii.gz) nor a folder of DICOM files"
         )
     try:
-        return [found.volume for found in read_dicom_folder(source.path)]
+        found = read_dicom_folder(source.path)
     except InputError as error:
         said = error.problem.replace(str(source.path), "the folder")
         raise RejectedFileError("no_volume", said) from error
+    return [Scan(volume=each.volume, slices=each.slices) for each in found]
 
 
 def digest_sources(sources: Sequence[Source]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from medssl.config.load import validate
 from medssl.errors import ConfigError, InputError
 from medssl.inference.predict import PredictConfig, predict
-from medssl.inference.predictor import Predictor, painted
+from medssl.inference.predictor import Predictor
 from medssl.io.dicom.read import read_dicom_folder
 from medssl.io.nifti import read_nifti, write_nifti
 from medssl.training.finetune import finetune
@@ -26,8 +26,8 @@ def config(out, *inputs, **changes):
     )
 
 
-def rows(out):
-    with (out / "predictions.csv").open(newline="") as file:
+def rows(out, table="predictions.csv"):
+    with (out / table).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -40,8 +40,12 @@ def test_a_nifti_gets_a_mask_with_its_own_shape_and_affine(tmp_path):
     assert mask.get_data_dtype() == np.uint8
     (row,) = rows(tmp_path / "out")
     counts = np.bincount(np.asarray(mask.dataobj).ravel(), minlength=3)
-    assert row["volume_ml"] == f"shell {counts[1] / 1000:.3f}; kernel {counts[2] / 1000:.3f}"
+    assert (row["name"], row["files"]) == ("ball_0", "ball_0_seg.nii.gz")
     assert (tmp_path / "out" / row["overlay"]).is_file()
+    shell, kernel = rows(tmp_path / "out", "volumes.csv")
+    assert [shell["structure"], kernel["structure"]] == ["shell", "kernel"]
+    assert [int(row["voxels"]) for row in (shell, kernel)] == counts[1:].tolist()
+    assert float(shell["volume_ml"]) == pytest.approx(counts[1] / 1000, abs=1e-4)
 
 
 def test_a_dicom_folder_gets_masks_on_the_grid_of_its_series(tmp_path, shipped):
@@ -89,7 +93,7 @@ def test_what_leaves_this_machine_names_no_input(tmp_path):
     manifest = (tmp_path / "out" / "manifest.json").read_text()
     sent = [tmp_path / "out" / path for path in result.look_at.values()]
     assert "DOE" not in manifest + json.dumps(result.summary) + json.dumps(result.look_at)
-    assert [path.name for path in sent if path.is_file()] == ["overlays.png"]
+    assert {path.name for path in sent if path.is_file()} == {"overlays.png", "volumes.csv"}
 
 
 def test_a_folder_of_nifti_files_is_every_one_of_them_and_equal_names_stay_apart(tmp_path):
@@ -99,7 +103,7 @@ def test_a_folder_of_nifti_files_is_every_one_of_them_and_equal_names_stay_apart
     write_nifti(phantom(2)[0], affine(), tmp_path / "a" / "other.nii")
     result = predict(config(tmp_path / "out", tmp_path / "a", tmp_path / "b"))
     assert result.summary["predicted"] == 3
-    assert {row["mask"] for row in rows(tmp_path / "out")} == {
+    assert {row["files"] for row in rows(tmp_path / "out")} == {
         "other_seg.nii.gz", "scan_seg.nii.gz", "scan_2_seg.nii.gz",
     }  # fmt: skip
 
@@ -134,12 +138,5 @@ def test_a_model_about_whole_volumes_answers_in_the_table(tmp_path):
     shares = np.exp(logits) / np.exp(logits).sum()
     assert set(told) == {"no", "yes"}
     assert float(told["yes"]) == pytest.approx(shares[1], rel=1e-3)
-    assert row["mask"] == row["overlay"] == ""
+    assert row["files"] == row["overlay"] == ""
     assert not list((tmp_path / "out").glob("*.nii.gz"))
-
-
-def test_regions_overlap_in_volumes_and_are_painted_in_their_order():
-    masks = np.zeros((2, 2, 2, 2), bool)
-    masks[0], masks[1, 0] = True, True
-    assert painted(masks)[0].tolist() == [[2, 2], [2, 2]]
-    assert painted(masks)[1].tolist() == [[1, 1], [1, 1]]

@@ -1,0 +1,1 @@
+"""What predictions are written as, one kind per file."""
