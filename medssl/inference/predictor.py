@@ -13,6 +13,8 @@ from torch import Tensor
 from medssl.data.preprocessing import as_metatensor, build, compose, in_memory
 from medssl.errors import RejectedFileError
 from medssl.inference.predicted import Masks
+from medssl.inference.slabs import SlabSegmenter, can_segment
+from medssl.io.reasons import reject
 from medssl.io.volume import Volume
 from medssl.tasks.classification import Classification
 from medssl.tasks.regression import Regression
@@ -35,17 +37,21 @@ class Predictor:
         model: TaskModel,
         device: torch.device | str = "cpu",
         mirror_axes: Sequence[int] = (),
+        *,
+        half: bool = False,
     ) -> None:
         """Put a model on a device.
 
         Args:
             model: The network, its task and its description.
             device: Where it runs.
-            mirror_axes: Axes I, J, K (0, 1, 2) along which the volume is also seen mirrored, alone
-                and together; the network's outputs, mirrored back, are averaged.
+            mirror_axes: Axes I, J, K (0, 1, 2) along which every window is also seen mirrored,
+                alone and together; the network's outputs, mirrored back, are averaged.
+            half: Compute in half precision where the device is a GPU.
         """
         about = model.description
         self.description, self.task, self.device = about, model.task, torch.device(device)
+        self._half = half and self.device.type == "cuda"
         self._network = model.network.to(self.device).eval()
         self._preprocess = compose(in_memory(about.preprocessing))
         self._inferer = build(about.inferer)
@@ -81,17 +87,25 @@ class Predictor:
         )
         with torch.inference_mode():
             image_1CIJK = data["image"][None].to(self.device)
-            outputs = [self._seen(image_1CIJK, axes) for axes in self._mirrored]
-            summed = sum(outputs[1:], start=outputs[0])
-            data["pred"] = (summed / len(outputs) if len(outputs) > 1 else summed)[0].cpu()
+            data["pred"] = self._inferer(image_1CIJK, self._forward)[0].cpu()
         return data
 
-    def _seen(self, image_1CIJK: Tensor, axes: tuple[int, ...]) -> Tensor:
-        if not axes:
-            output: Tensor = self._inferer(image_1CIJK, self._network)
-            return output
-        output = self._inferer(image_1CIJK.flip(axes), self._network)
-        return output.flip(axes) if self.task.kind == "segmentation" else output
+    def _forward(self, x_BCIJK: Tensor) -> Tensor:
+        """Return the network's output, mirrored images included; in parts where memory is short."""
+        try:
+            with torch.autocast(self.device.type, torch.float16, enabled=self._half):
+                outputs = [self._seen(x_BCIJK, axes) for axes in self._mirrored]
+        except torch.OutOfMemoryError:
+            middle = len(x_BCIJK) // 2
+            if middle == 0:
+                raise reject("out_of_memory") from None
+            return torch.cat([self._forward(part) for part in torch.split(x_BCIJK, middle)])
+        mean = sum(outputs[1:], start=outputs[0]) / len(outputs)
+        return mean.float() if self._half else mean
+
+    def _seen(self, x_BCIJK: Tensor, axes: tuple[int, ...]) -> Tensor:
+        output: Tensor = self._network(x_BCIJK.flip(axes) if axes else x_BCIJK)
+        return output.flip(axes) if axes and self.task.kind == "segmentation" else output
 
     def probabilities(self, volume: Volume) -> dict[str, Any]:
         """Return the ``pred`` that decisions are made of, on the volume's own grid.
@@ -127,6 +141,21 @@ class Predictor:
 
     def segment(self, volume: Volume) -> Masks:
         """Return what is predicted of every answer of the task.
+
+        Raises:
+            RejectedFileError: As ``probabilities``.
+        """
+        if not isinstance(self.task, Segmentation):
+            raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
+        if not can_segment(self.description):
+            return self.segment_at_once(volume)
+        _check_contrast(volume)
+        about, device = self.description, self.device
+        with torch.inference_mode():
+            return SlabSegmenter(about=about, task=self.task, device=device)(volume, self._forward)
+
+    def segment_at_once(self, volume: Volume) -> Masks:
+        """Return the same, with MONAI's own transforms: more memory, the same voxels.
 
         Raises:
             RejectedFileError: As ``probabilities``.
@@ -198,6 +227,10 @@ class Ensemble(Predictor):
     def decided(self, volume: Volume, data: dict[str, Any]) -> NDArray[np.float32]:
         """Return the decision on the mean."""
         return self.members[0].decided(volume, data)
+
+    def segment(self, volume: Volume) -> Masks:
+        """Return the masks of the mean."""
+        return self.segment_at_once(volume)
 
     def outputs(self, volume: Volume) -> NDArray[np.float64]:
         """Return the mean of the members' outputs."""
