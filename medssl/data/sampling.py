@@ -52,12 +52,13 @@ class VolumeOrder:
     def volume_of(self, sample_index: int) -> int:
         """Return the position, 0 to ``volumes - 1``, of the volume that a sample is cut from."""
         epoch, position = divmod(sample_index, self.epoch_samples)
-        if self._cached[0] != epoch:
+        cached = self._cached  # read once: another thread may be in another epoch
+        if cached[0] != epoch:
             rng = generator(self.seed, epoch, Stream.ORDER)
             rounds = -(-self.epoch_samples // self.volumes)
             order = np.concatenate([rng.permutation(self.volumes) for _ in range(rounds)])
-            self._cached = (epoch, order.tolist())
-        return self._cached[1][position]
+            cached = self._cached = (epoch, order.tolist())
+        return cached[1][position]
 
 
 class BatchIndices:

@@ -9,6 +9,7 @@ touches and not the volume. ``medssl.data.store_writer`` writes what is read her
 """
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ FORMAT_VERSION = 1
 INDEX, ENTRIES, VOLUMES = "index.json", "entries.parquet", "volumes"
 ENTRY_METADATA = "medssl"
 MAX_OPEN = 64
-"""Volumes kept open per process. Opening one takes a seventh of a millisecond, while many that come
-and go leave holes in the heap, so that a loader worker grows."""
+"""Volumes kept open per process and thread. Opening one takes a seventh of a millisecond, while
+many that come and go leave holes in the heap, so that a loader worker grows."""
 
 
 class StoreIndex(Config):
@@ -85,7 +86,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 class CropStore:
-    """A store on disk. Cheap to pickle: every process opens its own files."""
+    """A store on disk. Cheap to pickle: every process and every thread opens its own files."""
 
     def __init__(self, path: Path) -> None:
         """Read the index.
@@ -97,8 +98,7 @@ class CropStore:
         self._index, self._entries = _read_index(self.path)
         self._views = _views(self._entries.values())
         self._groups = _groups(self._entries.values())
-        self._open: OrderedDict[str, Any] = OrderedDict()
-        self._owner = os.getpid()
+        self._handles = _Handles()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -196,18 +196,33 @@ class CropStore:
             )
 
     def _handle(self, volume_key: str) -> Any:
-        if self._owner != os.getpid():  # a fork must not share its parent's decoder
-            self._open, self._owner = OrderedDict(), os.getpid()
-        if volume_key in self._open:
-            self._open.move_to_end(volume_key)
+        opened = self._handles.opened()
+        if volume_key in opened:
+            opened.move_to_end(volume_key)
         else:
-            self._open[volume_key] = open_volume_file(volume_file(self.path, volume_key))
-            if len(self._open) > MAX_OPEN:
-                self._open.popitem(last=False)
-        return self._open[volume_key]
+            opened[volume_key] = open_volume_file(volume_file(self.path, volume_key))
+            if len(opened) > MAX_OPEN:
+                opened.popitem(last=False)
+        return opened[volume_key]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_open": OrderedDict()}
+
+class _Handles(threading.local):
+    """The volumes that one thread of one process has open: a decoder serves one reader at a time.
+
+    A copy, and what another process is given, has none open.
+    """
+
+    def __init__(self) -> None:
+        self._open, self._process = OrderedDict[str, Any](), os.getpid()
+
+    def opened(self) -> OrderedDict[str, Any]:
+        """Return them by key, the one used last at the end."""
+        if self._process != os.getpid():  # a fork must not share its parent's decoders
+            self._open, self._process = OrderedDict[str, Any](), os.getpid()
+        return self._open
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (_Handles, ())
 
 
 def _views(entries: Iterable[StoreEntry]) -> dict[str, tuple[str, ...]]:

@@ -55,10 +55,12 @@ class StudyOrder:
     def study_of(self, sample_index: int) -> int:
         """Return the position, from 0, of the study that a sample shows."""
         epoch, position = divmod(sample_index, self.epoch_samples)
-        if self._cached[0] != epoch:
+        cached = self._cached  # read once: another thread may be in another epoch
+        if cached[0] != epoch:
             rng = generator(self.seed, epoch, Stream.ORDER)
-            self._cached = (epoch, self._dealt(rng.permutation(len(self.texts)).tolist()))
-        return self._cached[1][position]
+            cached = (epoch, self._dealt(rng.permutation(len(self.texts)).tolist()))
+            self._cached = cached
+        return cached[1][position]
 
     def _dealt(self, order: list[int]) -> list[int]:
         normals = [study for study in order if self.normal[study]][: self._normals]

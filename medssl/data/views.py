@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -214,8 +215,16 @@ class ViewSpec(Config, Generic[Draw]):
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Join samples: views along their first axis, geometry along a new one.
 
-        In a worker of a loader torch stacks straight into memory that the training process sees.
+        In a worker process torch stacks straight into memory that the training process sees. The
+        views of one sample alone are not copied.
         """
         kinds = zip(*(sample.views_BCIJK for sample in samples), strict=True)
         geometry: dict[str, Tensor] = default_collate([sample.geometry for sample in samples])
-        return Batch([default_collate(list(kind)).flatten(0, 1) for kind in kinds], geometry)
+        return Batch([_stacked(kind) for kind in kinds], geometry)
+
+
+def _stacked(kind: Sequence[FloatArray]) -> Tensor:
+    if len(kind) == 1:
+        return torch.from_numpy(np.ascontiguousarray(kind[0]))
+    stacked: Tensor = default_collate(list(kind))
+    return stacked.flatten(0, 1)

@@ -23,8 +23,8 @@ from medssl.runs.tracking import Tracker, TrackingConfig, open_tracker, send_lef
 _LOCK = ".lock"
 _NOT_COMPARED = (
     "tracking", "workers", "follow", "repair", "staging_gib", "create_key",
-    "study.workers", "loader.workers", "engine.devices", "engine.strategy", "engine.requeue",
-    "montage", "plan",
+    "study.workers", "loader.workers", "loader.worker_kind", "engine.devices", "engine.strategy",
+    "engine.requeue", "montage", "plan",
 )  # fmt: skip
 # They change where and how fast, never the result
 _MOST_CHANGES_SHOWN = 12

@@ -18,6 +18,7 @@ from medssl.training.labelled_stream import LabelledStream, PairedCollate
 from medssl.training.launch import Place
 from medssl.training.pair_stream import PairStream
 from medssl.training.preemption import ignore_stop_signals
+from medssl.training.threaded import ThreadedBatches
 
 
 class LoaderConfig(Config):
@@ -27,7 +28,10 @@ class LoaderConfig(Config):
     """Volumes in one batch, of all processes together, which share it evenly; each volume gives as
     many views as the method asks for."""
     workers: Annotated[int, Field(ge=0)] = 1
-    """Processes that read and cut crops beside each training process; 0 for none."""
+    """How many read and cut crops beside each training process; 0 for none."""
+    worker_kind: Literal["thread", "process"] = "thread"
+    """What they are. Threads hand over nothing and start at once; processes help where many small
+    steps in Python, such as words into tokens, keep the training waiting."""
     validation_batches: Annotated[int, Field(gt=0)] = 8
     """Batches of unseen volumes that every validation uses, the same ones each time."""
 
@@ -70,21 +74,26 @@ class PretrainLoaders:
             size = min(size, len(self.pairs.studies(part)))
             size = max(size - size % self.place.world, self.place.world)
         samples, collate = self._samples(views, config, part, batches.stop * size, size, seed)
+        indices = BatchIndices(
+            batch_size=size,
+            total_batches=batches.stop,
+            start_batch=batches.start,
+            part=self.place.rank,
+            parts=self.place.world,
+        )
+        workers, pin = self.loader.workers, torch.cuda.is_available()
+        if workers and self.loader.worker_kind == "thread":
+            threaded = ThreadedBatches(samples, indices, collate, threads=workers)
+            return DataLoader(threaded, batch_size=None, collate_fn=_as_it_is, pin_memory=pin)
         return DataLoader(
             cast(Dataset[Batch], samples),  # what collate makes of its samples
-            batch_sampler=BatchIndices(
-                batch_size=size,
-                total_batches=batches.stop,
-                start_batch=batches.start,
-                part=self.place.rank,
-                parts=self.place.world,
-            ),
+            batch_sampler=indices,
             collate_fn=collate,
-            num_workers=self.loader.workers,
+            num_workers=workers,
             worker_init_fn=ignore_stop_signals,
-            pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="spawn" if self.loader.workers else None,
-            persistent_workers=self.loader.workers > 0,
+            pin_memory=pin,
+            multiprocessing_context="spawn" if workers else None,
+            persistent_workers=workers > 0,
         )
 
     def _samples(
@@ -104,3 +113,7 @@ class PretrainLoaders:
         if self.labelled is not None:
             return self.labelled.pair(crops, part, **order), PairedCollate(views)
         return crops, views.collate
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -3,10 +3,11 @@
     python -m pipelines.benchmarks.loader_memory --out runs/loader_memory.json
 
 One worker, as a pretraining has it, makes VoCo samples of small crops from many volumes. What is
-measured is the worker's anonymous memory, as Linux tells it: pages of files that it has mapped are
-the system's to take back, though USS counts them. The first samples fill caches and are
-left out; over the others a line is fitted, with the interval of its slope from blocks of readings,
-since neighbours are alike. The claim is on the growth that the line shows over all that follow.
+measured is the anonymous memory of the worker, or of the process whose thread it is, as Linux tells
+it: pages of files that it has mapped are the system's to take back, though USS counts them. The
+first samples fill caches and are left out; over the others a line is fitted, with the interval of
+its slope from blocks of readings, since neighbours are alike. The claim is on the growth that the
+line shows over all that follow.
 """
 
 import argparse
@@ -79,14 +80,14 @@ def watch(store: Path, options: argparse.Namespace) -> tuple[Floats, Floats]:
         CropStore(store),
         GridViews(grid=(3, 3, 1), crop_voxels=options.crop, random_crops=2),
         DatasetConfig(),
-        LoaderConfig(volumes_per_batch=1, workers=1),
+        LoaderConfig(volumes_per_batch=1, workers=1, worker_kind=options.kind),
         batches=range(options.samples),
         seed=0,
         place=Place(rank=0, world=1, nodes=1),
     )
     before = set(psutil.Process().children())
     samples, own_mb = [], []
-    worker: psutil.Process | None = None
+    worker = psutil.Process() if options.kind == "thread" else None
     for sample, _batch in enumerate(loaders.training(), start=1):
         if worker is None:
             worker = max(set(psutil.Process().children()) - before, key=_own_bytes)
@@ -154,6 +155,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--warm", type=int, default=1_000, help="samples left out at the start")
     parser.add_argument("--every", type=int, default=50, help="samples between two readings")
+    parser.add_argument("--kind", choices=("thread", "process"), default="thread")
     parser.add_argument("--out", type=Path, help="where to write the numbers as JSON")
     return parser.parse_args(arguments)
 

@@ -49,7 +49,7 @@ def test_only_so_many_files_stay_open(make_store, noise, monkeypatch):
     store = make_store({key: noise + n for n, key in enumerate("abcd")})
     for key in "abcdabcd":
         assert store.read(key, (0, 0, 0), (1, 1, 1)) == noise[0, 0, 0] + "abcd".index(key)
-        assert len(store._open) <= 2
+        assert len(store._handles.opened()) <= 2
 
 
 def test_an_untouched_store_verifies(store):

@@ -56,6 +56,6 @@ def test_blocks_are_small_and_memory_order_does_not_matter(tmp_path, about):
     entry = write_stored_volume(tmp_path, array_IJK, **about)
     path = volume_file(tmp_path, "a")
     stored, own_entry = open_volume_file(path), read_own_entry(path)
-    assert stored.blocks == (32, 32, 32)
+    assert stored.blocks == (32, 32, 16)
     assert (stored[:] == array_IJK).all()
     assert own_entry == entry
