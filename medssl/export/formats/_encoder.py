@@ -1,0 +1,80 @@
+"""What formats of one encoder share: which encoders fit, and the papers beside the weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from medssl import __version__
+from medssl.config.choice import available, find
+from medssl.errors import InputError
+from medssl.export.formats._huggingface import front_matter
+from medssl.export.formats.base import Format
+from medssl.export.model_card import CardConfig, render
+from medssl.models.encoders.base import Encoder
+from medssl.models.weights import DESCRIPTION, EXPORTED_DESCRIPTION, WEIGHTS, load_encoder
+from medssl.runs.digest import digest_file
+from medssl.runs.folder import read_json, write_json, write_text
+
+README, LICENCE, PROVENANCE = "README.md", "LICENSE", "provenance.json"
+
+
+class EncoderFormat(Format):
+    """A format whose artefact is the encoder of a pretraining, in a folder for Hugging Face."""
+
+    title: ClassVar[str]
+    """Heading of the model card."""
+    usage: ClassVar[str]
+    """How to open the artefact, as Markdown."""
+    library: ClassVar[str]
+    """What opens the weights."""
+    files: ClassVar[tuple[str, ...]]
+    """What is written besides the papers."""
+
+    def __init__(self, config: Format.Config) -> None:
+        self.config: Any = config
+
+    @classmethod
+    def refusal(cls, encoder: Encoder) -> str:
+        """Return why the format cannot hold ``encoder``; empty if it can."""
+        return ""
+
+    def digests(self, run: Path) -> dict[str, str]:
+        encoder, _ = load_encoder(run, trust_names=True)  # says what is wrong with it
+        reason = self.refusal(encoder)
+        if reason:
+            raise InputError(
+                f"{run}: {reason}",
+                hint=f"formats that hold this encoder: {', '.join(_formats_for(encoder))}",
+            )
+        return {"encoder": digest_file(run / WEIGHTS), "about": digest_file(_description(run))}
+
+    def about(self, run: Path) -> dict[str, Any]:
+        """Return what the run says about its encoder."""
+        return dict(read_json(_description(run)))
+
+    def document(self, run: Path, folder: Path, card: CardConfig, found: dict[str, Any]) -> None:
+        about = self.about(run)
+        head = front_matter(card.licence, library=self.library, about=about)
+        readme = render(self.title, card, usage=self.usage, facts=about, verified=found)
+        write_text(folder / README, head + readme)
+        write_text(folder / LICENCE, card.licence_text())
+        provenance = {
+            "medssl": __version__,
+            "digests": {name: digest_file(folder / name) for name in self.files},
+            "about": about,
+            "verified": found,
+        }
+        write_json(folder / PROVENANCE, provenance)
+
+
+def _description(run: Path) -> Path:
+    exported = run / EXPORTED_DESCRIPTION
+    return exported if not (run / DESCRIPTION).is_file() else run / DESCRIPTION
+
+
+def _formats_for(encoder: Encoder) -> Iterator[str]:
+    package = __package__ or ""
+    for name in available(package):
+        form = find(package, name)
+        if issubclass(form, EncoderFormat) and not form.refusal(encoder):
+            yield name
