@@ -17,14 +17,14 @@ from medssl.losses.gather import gather_rows
 from medssl.losses.global_local import Origin
 from medssl.methods._contrast import DenseContrast, GlobalContrast, GlobalPart, MatchedPart, added
 from medssl.methods.base import LossOutput, Method
-from medssl.methods.voco import Placement, VoCo
+from medssl.methods.voco import Placement, PlacementConfig
 from medssl.models.encoders.base import Encoder
 
 
 class Joint(Method):
     """Place crops on their grid, tell its cells apart, and match places inside them."""
 
-    class Config(VoCo.Config):
+    class Config(PlacementConfig):
         placement_weight: Annotated[float, Field(gt=0)] = 1.0
         """Weight of VoCo's loss."""
         global_contrast: GlobalContrast = GlobalContrast()

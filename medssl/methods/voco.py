@@ -28,6 +28,7 @@ from medssl.data.views import Batch
 from medssl.losses import voco as losses
 from medssl.losses.gather import from_first, gather_rows
 from medssl.methods.base import LossOutput, Method
+from medssl.models.chunked import in_chunks
 from medssl.models.ema import ema_update
 from medssl.models.encoders.base import Encoder
 from medssl.models.heads import BatchNormMLP, row_dropout
@@ -36,45 +37,53 @@ Width = Annotated[int, Field(gt=0)]
 _PUBLISHED_WIDTH: dict[losses.Variant, int] = {"paper": 2048, "released": 2048, "large_scale": 1024}
 
 
+class PlacementConfig(Method.Config):
+    """The options of ``Placement``."""
+
+    views: GridViews = GridViews()
+    """The grid of base crops and the random crops cut over it."""
+    variant: losses.Variant = "large_scale"
+    """`paper` has no teacher, `released` a slow copy of encoder and projector, `large_scale` a
+    slow copy of the projector and a term over pairs of volumes."""
+    hidden_dim: Width | None = None
+    """Width of the projector's hidden layers; null: as published for the variant, 2048, or
+    1024 for `large_scale`."""
+    projection_dim: Width | None = None
+    """Length of the vectors the loss compares; null: as published, which is the same."""
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """How much of the teacher survives each optimiser step."""
+    teacher_start: Literal["student", "independent"] = "student"
+    """`independent` gives the teacher first weights of its own, as the released code does."""
+    regulariser: Literal["symmetric", "asymmetric"] = "symmetric"
+    """`asymmetric` stops half of its gradient as the published code does; for parity."""
+    feature_dropout: Literal["row", "feature", "none"] | None = None
+    """What is dropped before the student's projector: whole crops as the published code of
+    `large_scale` does, single features as its paper says, or nothing; null: whole crops for
+    `large_scale`, nothing for the others."""
+    dropout_probability: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """How much of it."""
+    terms: losses.Terms = losses.PUBLISHED
+    """What each part of the loss counts."""
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Hidden and output width of the projector."""
+        published = _PUBLISHED_WIDTH[self.variant]
+        return self.hidden_dim or published, self.projection_dim or published
+
+    @property
+    def dropped(self) -> Literal["row", "feature", "none"]:
+        """What is dropped before the student's projector."""
+        return self.feature_dropout or ("row" if self.variant == "large_scale" else "none")
+
+
 class VoCo(Method):
     """Predict how much each random crop overlaps each crop of a grid."""
 
-    class Config(Method.Config):
-        views: GridViews = GridViews()
-        """The grid of base crops and the random crops cut over it."""
-        variant: losses.Variant = "large_scale"
-        """`paper` has no teacher, `released` a slow copy of encoder and projector, `large_scale` a
-        slow copy of the projector and a term over pairs of volumes."""
-        hidden_dim: Width | None = None
-        """Width of the projector's hidden layers; null: as published for the variant, 2048, or
-        1024 for `large_scale`."""
-        projection_dim: Width | None = None
-        """Length of the vectors the loss compares; null: as published, which is the same."""
-        momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
-        """How much of the teacher survives each optimiser step."""
-        teacher_start: Literal["student", "independent"] = "student"
-        """`independent` gives the teacher first weights of its own, as the released code does."""
-        regulariser: Literal["symmetric", "asymmetric"] = "symmetric"
-        """`asymmetric` stops half of its gradient as the published code does; for parity."""
-        feature_dropout: Literal["row", "feature", "none"] | None = None
-        """What is dropped before the student's projector: whole crops as the published code of
-        `large_scale` does, single features as its paper says, or nothing; null: whole crops for
-        `large_scale`, nothing for the others."""
-        dropout_probability: Annotated[float, Field(ge=0, lt=1)] = 0.2
-        """How much of it."""
-        terms: losses.Terms = losses.PUBLISHED
-        """What each part of the loss counts."""
-
-        @property
-        def widths(self) -> tuple[int, int]:
-            """Hidden and output width of the projector."""
-            published = _PUBLISHED_WIDTH[self.variant]
-            return self.hidden_dim or published, self.projection_dim or published
-
-        @property
-        def dropped(self) -> Literal["row", "feature", "none"]:
-            """What is dropped before the student's projector."""
-            return self.feature_dropout or ("row" if self.variant == "large_scale" else "none")
+    class Config(PlacementConfig):
+        crops_at_once: Annotated[int, Field(gt=0)] | None = None
+        """So many crops go through the encoder at a time, and once more for their gradient, which
+        stays that of all; null: all of them, which is faster and takes more memory."""
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
@@ -82,7 +91,11 @@ class VoCo(Method):
         self.placement = Placement(config, encoder)
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
-        return self.placement.loss(batch, self.encoder.embed(torch.cat(batch.views_BCIJK)))
+        x_BCIJK = torch.cat(batch.views_BCIJK)
+        at_once = self.config.crops_at_once or len(x_BCIJK)
+        return self.placement.loss(
+            batch, in_chunks(self.encoder.embed, x_BCIJK, chunk_rows=at_once)
+        )
 
     def before_step(self, *, progress: float) -> None:
         self.placement.follow(self.encoder)
@@ -94,7 +107,7 @@ class VoCo(Method):
 class Placement(nn.Module):
     """Projector, teacher and objective: from the embeddings of crops to the loss of a variant."""
 
-    def __init__(self, config: VoCo.Config, encoder: Encoder) -> None:
+    def __init__(self, config: PlacementConfig, encoder: Encoder) -> None:
         super().__init__()
         self.config = config
         self.student = BatchNormMLP(encoder.embed_dim, *config.widths)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medssl.data.grid_views import GridViews
 from medssl.data.views import Batch, Labelled, LabelledPatches
 from medssl.methods.base import LossOutput, Method
-from medssl.methods.voco import Placement, VoCo
+from medssl.methods.voco import Placement, PlacementConfig
 from medssl.models.decoders import Decoder
 from medssl.models.ema import ema_update
 from medssl.models.encoders.base import Encoder
@@ -28,7 +28,7 @@ Weight = Annotated[float, Field(ge=0)]
 class VoCoOmni(Method):
     """Place crops as VoCo does, segment labelled patches, then crops by labels of one's own."""
 
-    class Config(VoCo.Config):
+    class Config(PlacementConfig):
         mode: Literal["omni", "semi", "supervised"] = "omni"
         """`omni` learns from the place of crops, labelled patches and pseudo-labels of crops,
         `semi` leaves the places out, `supervised` uses labelled patches alone."""

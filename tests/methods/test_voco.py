@@ -278,3 +278,20 @@ def test_where_all_crops_overlap_the_negative_part_has_no_bound():
     method, batch = build(variant="released"), a_batch()
     batch.geometry["position_labels_BNK"] = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(2, 3, 4)
     assert set(method.constant_loss(batch)) == {"positive"}
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "large_scale"])
+def test_crops_a_few_at_a_time_have_the_loss_and_the_gradients_of_all(variant):
+    found = []
+    for at_once in (None, 3):
+        torch.manual_seed(7)
+        method = build(variant=variant, crops_at_once=at_once).double()
+        torch.manual_seed(8)  # of what is dropped
+        batch = a_batch()
+        batch = batch._replace(views_BCIJK=[x_BCIJK.double() for x_BCIJK in batch.views_BCIJK])
+        total = method.loss(batch, progress=0.0).total
+        total.backward()
+        gradients = [p.grad for p in method.parameters() if p.grad is not None]
+        found.append([total.detach(), *gradients])
+    for whole_batch, in_parts in zip(*found, strict=True):
+        torch.testing.assert_close(in_parts, whole_batch, rtol=0, atol=1e-10)
