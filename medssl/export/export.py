@@ -9,6 +9,8 @@ from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.export.formats.base import Format
 from medssl.export.model_card import CardConfig
+from medssl.export.papers import write_papers
+from medssl.export.signature import fingerprint, read_private_key
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import atomic_path
 from medssl.runs.stage import StageResult, open_stage
@@ -29,6 +31,8 @@ class ExportConfig(Config):
     of task from it: call a bundle that segments `..._segmentation`."""
     card: CardConfig = CardConfig()
     """What the model card says that the run does not know."""
+    signing_key: Path | None = None
+    """Private key that signs the artefact, from `medssl verify --new-key`; null: no signature."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
 
@@ -50,6 +54,8 @@ def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:
     """
     form: Format = config.format.build()
     inputs = form.digests(config.run) | config.card.digests()
+    if config.signing_key is not None:
+        inputs["signer"] = fingerprint(read_private_key(config.signing_key).public_key())
     with open_stage(
         "export",
         config.out,
@@ -64,19 +70,13 @@ def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:
             folder.mkdir()
             form.write(config.run, folder, config.card)
             found = form.verify(config.run, folder)
-            form.document(config.run, folder, config.card, found)
-        name = config.artefact.name
+            write_papers(folder, form, config.run, config.card, found, config.signing_key)
         files = sorted(path for path in config.artefact.rglob("*") if path.is_file())
         return run.finish(
             summary={"format": config.format.name, **found},
             look_at={
-                "artefact": name,
-                "model card": str(_card(config.artefact).relative_to(config.out)),
+                "artefact": config.artefact.name,
+                "model card": f"{config.artefact.name}/{form.readme}",
             },
             outputs={str(path.relative_to(config.artefact)): digest_file(path) for path in files},
         )
-
-
-def _card(artefact: Path) -> Path:
-    inside = artefact / "docs" / "README.md"
-    return inside if inside.is_file() else artefact / "README.md"

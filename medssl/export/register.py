@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from medssl.errors import InputError
 from medssl.runs.destination import TrackingConfig, destination
 from medssl.runs.manifest import FILE, Manifest
 from medssl.runs.mlflow.registry import Registered, register_model
 from medssl.runs.tracking import recorded_at
-from medssl.training.task_model import DESCRIPTION
+from medssl.training.task_model import model_folder
 from medssl.training.task_package import package_of
 
 _LEVELS_ABOVE = 4
@@ -30,7 +29,7 @@ def register(
         InputError: There is no task model, or more than one; or a name is not allowed.
         StoreError: The store cannot be reached, or refuses. Call it again when it answers.
     """
-    folder = _model_folder(run)
+    folder = model_folder(run)
     stage_folder = _stage_folder(folder)
     recorded = None if tracking else recorded_at(stage_folder)
     to = recorded or destination(tracking or _configured(stage_folder), stage_folder)
@@ -47,24 +46,6 @@ def _configured(stage_folder: Path) -> TrackingConfig:
         {key: section[key] for key in ("uri", "experiment") if key in section} if section else {}
     )
     return TrackingConfig.model_validate(known)
-
-
-def _model_folder(run: Path) -> Path:
-    for folder in (run, run / "models"):
-        if (folder / DESCRIPTION).is_file():
-            return folder
-    found = sorted(path.parent for path in run.glob(f"*/{DESCRIPTION}"))
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise InputError(
-            f"{run}: there is no task model",
-            hint="give a model of a finetune run, such as RUN/pretrained, or an exported bundle",
-        )
-    raise InputError(
-        f"{run} holds {len(found)} models: {', '.join(path.name for path in found)}",
-        hint=f"give one of them, such as {found[0]}",
-    )
 
 
 def _stage_folder(folder: Path) -> Path:

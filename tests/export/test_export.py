@@ -3,6 +3,7 @@ import torch
 
 from medssl.config.load import validate
 from medssl.errors import ConfigError, InputError
+from medssl.export.checksums import read_checksums
 from medssl.export.export import ExportConfig, export
 from medssl.export.formats.encoder_folder import EncoderFolder
 from medssl.export.verify import VerificationError
@@ -28,13 +29,14 @@ def test_an_exported_encoder_gives_the_same_bits(tmp_path, encoder):
     folder = tmp_path / "out" / "encoder_folder"
     assert {path.name for path in folder.iterdir()} == {
         "encoder.safetensors", "config.json", "README.md", "LICENSE", "provenance.json",
+        "SHA256SUMS",
     }  # fmt: skip
     original, about = load_encoder(encoder)
     reloaded, same = load_encoder(folder)
     assert about == same
     x = torch.rand(1, 1, 16, 8, 12, generator=torch.Generator().manual_seed(1))
     assert torch.equal(original.embed(x), reloaded.embed(x))
-    digests = read_json(folder / "provenance.json")["digests"]
+    digests = read_checksums(folder)
     assert digests["encoder.safetensors"] == digest_file(encoder / "encoder.safetensors")
     assert result.look_at["model card"] == "encoder_folder/README.md"
     assert str(encoder) not in (folder / "README.md").read_text()

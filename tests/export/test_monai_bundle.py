@@ -29,12 +29,12 @@ def test_it_is_laid_out_as_the_model_zoo_does():
     names = {str(path.relative_to(bundle())) for path in bundle().rglob("*") if path.is_file()}
     assert names == {
         "LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md",
-        "docs/provenance.json", "models/model.json", "models/model.pt", "models/model.safetensors",
+        "provenance.json", "SHA256SUMS", "models/model.json", "models/model.pt", "models/model.safetensors",
     }  # fmt: skip
 
 
 def test_every_voxel_was_compared_on_a_real_and_on_an_oblique_scan():
-    found = read_json(bundle() / "docs" / "provenance.json")["verified"]
+    found = read_json(bundle() / "provenance.json")["verified"]
     assert found["voxels_different"] == 0
     assert found["real_scan_voxels_equal"] == 20 * 22 * 18
     assert found["oblique_voxels_equal"] % 2 == 1  # three odd sizes

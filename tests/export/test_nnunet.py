@@ -51,7 +51,7 @@ def test_the_checkpoint_is_what_nnssl_hands_to_nnunet(tmp_path, run):
     artefact = exported(run, tmp_path / "out", "nnunet", **PATCH, citations=["A. Paper (2026)."])
     assert {path.name for path in artefact.iterdir()} == {
         "checkpoint_final.pth", "adaptation_plan.json", "config.json", "README.md", "LICENSE",
-        "provenance.json",
+        "provenance.json", "SHA256SUMS",
     }  # fmt: skip
     held = held_in(artefact)
     plan = held["nnssl_adaptation_plan"]

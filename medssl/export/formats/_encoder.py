@@ -4,18 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medssl import __version__
 from medssl.config.choice import available, find
 from medssl.errors import InputError
 from medssl.export.formats._huggingface import front_matter
-from medssl.export.formats.base import Format
-from medssl.export.model_card import CardConfig, render
+from medssl.export.formats.base import Format, Papers
+from medssl.export.model_card import CardConfig
 from medssl.models.encoders.base import Encoder
 from medssl.models.weights import DESCRIPTION, EXPORTED_DESCRIPTION, WEIGHTS, load_encoder
 from medssl.runs.digest import digest_file
-from medssl.runs.folder import read_json, write_json, write_text
-
-README, LICENCE, PROVENANCE = "README.md", "LICENSE", "provenance.json"
+from medssl.runs.folder import read_json
 
 
 class EncoderFormat(Format):
@@ -27,11 +24,6 @@ class EncoderFormat(Format):
     """How to open the artefact, as Markdown."""
     library: ClassVar[str]
     """What opens the weights."""
-    files: ClassVar[tuple[str, ...]]
-    """What is written besides the papers."""
-
-    def __init__(self, config: Format.Config) -> None:
-        self.config: Any = config
 
     @classmethod
     def refusal(cls, encoder: Encoder) -> str:
@@ -52,19 +44,10 @@ class EncoderFormat(Format):
         """Return what the run says about its encoder."""
         return dict(read_json(_description(run)))
 
-    def document(self, run: Path, folder: Path, card: CardConfig, found: dict[str, Any]) -> None:
+    def papers(self, run: Path, card: CardConfig) -> Papers:
         about = self.about(run)
         head = front_matter(card.licence, library=self.library, about=about)
-        readme = render(self.title, card, usage=self.usage, facts=about, verified=found)
-        write_text(folder / README, head + readme)
-        write_text(folder / LICENCE, card.licence_text())
-        provenance = {
-            "medssl": __version__,
-            "digests": {name: digest_file(folder / name) for name in self.files},
-            "about": about,
-            "verified": found,
-        }
-        write_json(folder / PROVENANCE, provenance)
+        return Papers(title=self.title, usage=self.usage, facts=about, front_matter=head)
 
 
 def _description(run: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from medssl.export.model_card import NOT_STATED
+from medssl.export.origin import NOT_STATED
 
 LICENCES = frozenset(
     {

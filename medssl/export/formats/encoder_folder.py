@@ -38,7 +38,6 @@ class EncoderFolder(EncoderFormat):
     title = "Encoder"
     usage = _USAGE
     library = "medssl"
-    files = (WEIGHTS, EXPORTED_DESCRIPTION)
 
     def write(self, run: Path, folder: Path, card: CardConfig) -> None:
         (folder / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes())

@@ -10,15 +10,17 @@ from safetensors.torch import load_file
 from medssl import __version__
 from medssl.config.load import validate
 from medssl.errors import InputError
-from medssl.export.formats.base import Format
-from medssl.export.model_card import CardConfig, headline_scores, render, score_lines
+from medssl.export.card_scores import headline_scores
+from medssl.export.formats.base import Format, Papers
+from medssl.export.model_card import CardConfig
 from medssl.export.open_bundle import INFERENCE, METADATA
 from medssl.export.verify import verify_bundle
 from medssl.labelled.read import read_labelled
 from medssl.runs.digest import digest_file
-from medssl.runs.folder import read_json, write_json, write_text
+from medssl.runs.folder import read_json, write_json
 from medssl.runs.private import read_config
 from medssl.training.finetune_config import FinetuneConfig
+from medssl.training.reference import REFERENCE
 from medssl.training.task_model import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
@@ -35,8 +37,7 @@ class MonaiBundle(Format):
         bundle_version: str = "0.1.0"
         """Version of the bundle, for those who get several."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    readme = "docs/README.md"
 
     def digests(self, run: Path) -> dict[str, str]:
         about = read_description(run)
@@ -53,7 +54,8 @@ class MonaiBundle(Format):
         about = read_description(run)
         for name in ("configs", "docs", "models"):
             (folder / name).mkdir()
-        for name in (WEIGHTS, DESCRIPTION):
+        usual = [REFERENCE] if about.reference_digest else []
+        for name in (WEIGHTS, DESCRIPTION, *usual):
             (folder / "models" / name).write_bytes((run / name).read_bytes())
         torch.save(load_file(run / WEIGHTS), folder / MODEL)
         write_json(folder / INFERENCE, inference_config(about))
@@ -71,28 +73,14 @@ class MonaiBundle(Format):
             )
         return scan
 
-    def document(self, run: Path, folder: Path, card: CardConfig, found: dict[str, Any]) -> None:
+    def papers(self, run: Path, card: CardConfig) -> Papers:
         about = read_description(run)
-        member = str(about.training.get("start", ""))
-        readme = render(
-            about.title,
-            card,
+        return Papers(
+            title=about.title,
             usage=_usage(about),
             facts=_facts(about),
-            verified=found,
-            scores=score_lines(card.metrics(), member),
+            member=str(about.training.get("start", "")),
         )
-        write_text(folder / "docs" / "README.md", readme)
-        write_text(folder / "LICENSE", card.licence_text())
-        written = (MODEL, f"models/{WEIGHTS}", f"models/{DESCRIPTION}", INFERENCE, METADATA)
-        provenance = {
-            "medssl": __version__,
-            "digests": {name: digest_file(folder / name) for name in written},
-            "training": about.training,
-            "versions": about.versions,
-            "verified": found,
-        }
-        write_json(folder / "docs" / "provenance.json", provenance)
 
 
 def inference_config(about: ModelDescription) -> dict[str, Any]:

@@ -69,7 +69,6 @@ class NNUNet(EncoderFormat):
 
     title = "Encoder for nnU-Net"
     library = "nnunetv2"
-    files = (CHECKPOINT, PLAN, EXPORTED_DESCRIPTION)
 
     @property
     def usage(self) -> str:  # type: ignore[override]

@@ -53,7 +53,6 @@ class SwinSSL(EncoderFormat):
     title = "Swin transformer for MONAI"
     usage = _USAGE
     library = "monai"
-    files = (CHECKPOINT, EXPORTED_DESCRIPTION)
 
     @classmethod
     def refusal(cls, encoder: Encoder) -> str:

@@ -65,7 +65,6 @@ class VoCo(EncoderFormat):
     title = "Swin UNETR in VoCo's layout"
     usage = _USAGE
     library = "monai"
-    files = (CHECKPOINT, EXPORTED_DESCRIPTION)
 
     @classmethod
     def refusal(cls, encoder: Encoder) -> str:
