@@ -1,7 +1,7 @@
 """Masks drawn over their image, for people to look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ class Panel:
     affine_ras: Float64Array
     slice_k: int
     """Axial slice to show, counted from the feet after turning the volume towards RAS."""
+
+    def alone(self) -> "Panel":
+        """Return a panel that looks the same and holds no more than its slice."""
+        image, affine_ras = self._slice(self.image_IJK)
+        mask = None if self.mask_IJK is None else self._slice(self.mask_IJK)[0]
+        return replace(self, image_IJK=image, mask_IJK=mask, affine_ras=affine_ras, slice_k=0)
+
+    def _slice(self, array_IJK: NDArray[Any]) -> tuple[NDArray[Any], Float64Array]:
+        turned, affine_ras = reorient(array_IJK, self.affine_ras, "RAS")
+        return turned[:, :, self.slice_k : self.slice_k + 1].copy(), affine_ras
 
 
 def most_labelled_slice(mask_IJK: NDArray[Any], affine_ras: Float64Array) -> int:

@@ -1,18 +1,17 @@
 """The predict stage: a task model and scans in, masks on the scans' own grids or answers out."""
 
+import shutil
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, SerializeAsAny
-
-from medssl.config.base import Config
-from medssl.config.choice import choice, find
+from medssl.config.choice import find
 from medssl.errors import RejectedFileError
+from medssl.inference.doubts import doubts
+from medssl.inference.model_source import open_model
 from medssl.inference.outputs.base import OUTPUTS, Output
-from medssl.inference.outputs.nifti import Nifti
 from medssl.inference.overlay import Panel, most_labelled_slice, save_grid
+from medssl.inference.predict_config import PredictConfig
 from medssl.inference.predicted import Predicted
 from medssl.inference.predictor import Predictor, choose_device
 from medssl.inference.rows import (
@@ -25,40 +24,17 @@ from medssl.inference.rows import (
     volume_rows,
     write_table,
 )
-from medssl.inference.sources import Scan, Source, digest_sources, find_sources, read_scans
-from medssl.io.volume import Volume
+from medssl.inference.scans import Scan, ScanReader
+from medssl.inference.series import Wanted
+from medssl.inference.sources import Source, digest_sources, find_sources
 from medssl.runs.progress import track
 from medssl.runs.stage import StageResult, StageRun, open_stage
-from medssl.runs.tracking import TrackingConfig
-from medssl.training.task_model import load_task_model
+
+__all__ = ["PredictConfig", "predict", "predict_scan"]
 
 _MOST_IN_FIGURE = 8
 _PAGE = "page"
 """The output that `report` asks for."""
-
-
-class PredictConfig(Config):
-    """Everything ``medssl predict`` reads."""
-
-    model: Path
-    """A MONAI bundle that `medssl export` wrote, or one model of a finetune run."""
-    inputs: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """NIfTI files, folders of NIfTI files, and folders of DICOM files."""
-    out: Path
-    """Folder for the masks."""
-    outputs: Annotated[
-        tuple[Annotated[SerializeAsAny[Output.Config], choice(OUTPUTS)], ...],
-        Field(min_length=1),
-    ] = (Nifti.Config(),)
-    """What predictions are written as, by the names of files in medssl/inference/outputs."""
-    report: bool = False
-    """Also write a page to look at, as the output `page` does."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network runs; `auto` takes a GPU when there is one."""
-    accept_other_modality: bool = False
-    """Also predict DICOM of another modality than the model was trained on."""
-    tracking: TrackingConfig = TrackingConfig()
-    """Where the run is recorded."""
 
 
 def predict(config: PredictConfig, *, overwrite: bool = False) -> StageResult:
@@ -69,10 +45,11 @@ def predict(config: PredictConfig, *, overwrite: bool = False) -> StageResult:
 
     Raises:
         InputError: The model cannot be used.
+        StoreError: The registry that it is to be taken from cannot be reached.
         FolderError: ``config.out`` holds something else, and ``overwrite`` is off.
     """
-    model = load_task_model(config.model)
-    sources = find_sources(config.inputs)
+    model = open_model(config.model, config.tracking, config.out)
+    sources = find_sources(config.inputs, config)
     inputs = {"model": model.description.weights_digest, "scans": digest_sources(sources)}
     with open_stage(
         "predict",
@@ -84,7 +61,10 @@ def predict(config: PredictConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        work = _Work(config, Predictor(model, choose_device(config.device)))
+        for left in config.out.glob(".incoming-*"):  # by a run that was killed
+            shutil.rmtree(left)
+        device = choose_device(config.device)
+        work = _Work(config, Predictor(model, device, half=config.half_precision))
         for source in track(sources, "predict"):
             work.do(source)
         return work.finish(run)
@@ -99,31 +79,41 @@ class _Work:
     rows: list[Row] = field(default_factory=list)
     volumes: list[VolumeRow] = field(default_factory=list)
     panels: list[Panel] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        wanted: list[Any] = list(self.config.outputs)
-        if self.config.report and _PAGE not in {each.name for each in wanted}:
+        config, about = self.config, self.predictor.description
+        wanted: list[Any] = list(config.outputs)
+        if config.report and _PAGE not in {each.name for each in wanted}:
             wanted.append(find(OUTPUTS, _PAGE).Config())
         self.outputs: list[Output] = [each.build() for each in wanted]
+        self.reader = ScanReader(
+            wanted=Wanted(
+                modality=about.modality,
+                any_modality=config.accept_other_modality,
+                body_part=config.body_part or about.training.get("body_part"),
+                series=config.series,
+                least_slices=config.limits.least_slices,
+            ),
+            settings=config,
+            limits=config.limits,
+            room=config.out,
+        )
 
     def do(self, source: Source) -> None:
         """Predict what ``source`` holds; what cannot be predicted becomes a row."""
-        try:
-            scans = read_scans(source, self.predictor.description.modality)
-        except RejectedFileError as error:
-            self.rows.append(refused(source.number, error))
-            return
-        for position, scan in enumerate(scans, start=1):
-            name = source.stem if len(scans) == 1 else f"{source.stem}_{position}"
+        for found in self.reader.read(source):
+            if isinstance(found, RejectedFileError):
+                self.rows.append(refused(source.number, found))
+                continue
             try:
-                self._do_scan(source.number, name, scan)
+                self._do_scan(source.number, found)
             except RejectedFileError as error:
                 self.rows.append(refused(source.number, error))
 
-    def _do_scan(self, number: int, name: str, scan: Scan) -> None:
+    def _do_scan(self, number: int, scan: Scan) -> None:
         started = time.monotonic()
-        _check_modality(self.config, self.predictor, scan.volume)
-        predicted = predict_scan(self.predictor, number, name, scan)
+        predicted = predict_scan(self.predictor, number, self._name(scan.stem), scan)
         overlay = self._overlay(predicted)
         written = [self.config.out / overlay] if overlay else []
         for output in self.outputs:
@@ -133,6 +123,15 @@ class _Work:
         seconds = time.monotonic() - started
         self.rows.append(row_of(predicted, overlay, files[bool(overlay) :], seconds))
         self.volumes += volume_rows(predicted)
+
+    def _name(self, stem: str) -> str:
+        """Return ``stem``, or one like it where an earlier scan has it."""
+        name, number = stem, 1
+        while name in self.names:
+            number += 1
+            name = f"{stem}_{number}"
+        self.names.add(name)
+        return name
 
     def _overlay(self, predicted: Predicted) -> str:
         """Draw a segmentation over its scan; return the picture's path within the folder."""
@@ -148,7 +147,7 @@ class _Work:
         )
         path = f"overlays/{predicted.name}.png"
         save_grid(self.config.out / path, [[panel]], predicted.labels)
-        self.panels += [panel] if len(self.panels) < _MOST_IN_FIGURE else []
+        self.panels += [panel.alone()] if len(self.panels) < _MOST_IN_FIGURE else []
         return path
 
     def finish(self, run: StageRun) -> StageResult:
@@ -173,6 +172,8 @@ class _Work:
         outcomes = [row.outcome for row in self.rows]
         summary: dict[str, Any] = {"inputs": len({row.input for row in self.rows})}
         summary |= {name: outcomes.count(name) for name in ("predicted", "refused")}
+        if "skipped" in outcomes:
+            summary["series_and_files_skipped"] = outcomes.count("skipped")
         codes = [row.reason_code for row in self.rows if row.outcome == "refused"]
         if codes:
             counted = [f"{code} ({codes.count(code)})" for code in sorted(set(codes))]
@@ -190,32 +191,28 @@ def predict_scan(predictor: Predictor, number: int, name: str, scan: Scan) -> Pr
         scan: The volume, on its native grid.
 
     Raises:
-        RejectedFileError: There is nothing to see in it.
+        RejectedFileError: There is nothing to see in it, or too little memory.
     """
     started = time.monotonic()
+    volume, reference = scan.volume, predictor.reference
+    seen_1IJK = predictor.see(volume)
+    distance = predictor.distance(seen_1IJK)
     masks, answers = None, dict[str, float]()
     if predictor.task.kind == "segmentation":
-        masks = predictor.segment(scan.volume)
+        masks = predictor.segment(volume, seen_1IJK)
     else:
-        answers = predictor.answers(scan.volume)
+        answers = predictor.answers(volume)
+    usual = reference.share_closer(distance) if reference and distance is not None else None
     return Predicted(
         name=name,
         number=number,
-        volume=scan.volume,
+        volume=volume,
         slices=scan.slices,
         masks=masks,
         answers=answers,
         description=predictor.description,
         seconds=time.monotonic() - started,
+        distance=distance,
+        usual=usual,
+        warnings=tuple(doubts(volume, predictor.description, reference, distance)),
     )
-
-
-def _check_modality(config: PredictConfig, predictor: Predictor, volume: Volume) -> None:
-    trained = predictor.description.modality
-    known = "unknown" not in (trained, volume.modality)
-    if known and trained != volume.modality and not config.accept_other_modality:
-        raise RejectedFileError(
-            "other_modality",
-            f"the scan is {volume.modality}, the model was trained on {trained}; set "
-            "accept_other_modality to predict it all the same",
-        )

@@ -83,6 +83,10 @@ class Predicted:
     """The model."""
     seconds: float
     """How long the prediction took."""
+    distance: float | None = None
+    """From the scans that the model was trained on; None where the model does not tell."""
+    usual: float | None = None
+    """Share of those scans that are closer, from 0 to 1."""
     warnings: tuple[str, ...] = ()
     """What a reader of the result should know, in sentences without identifiers."""
     written: tuple[Path, ...] = ()

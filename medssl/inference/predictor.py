@@ -19,6 +19,7 @@ from medssl.io.volume import Volume
 from medssl.tasks.classification import Classification
 from medssl.tasks.regression import Regression
 from medssl.tasks.segmentation import Segmentation
+from medssl.training.reference import scan_vector
 from medssl.training.task_model import TaskModel, load_task_model
 
 _DECISION = "AsDiscreted"
@@ -53,6 +54,12 @@ class Predictor:
         self.description, self.task, self.device = about, model.task, torch.device(device)
         self._half = half and self.device.type == "cuda"
         self._network = model.network.to(self.device).eval()
+        self._encoder, self.reference = model.encoder, model.reference
+        self._slabs = (
+            SlabSegmenter(about=about, task=model.task, device=self.device)
+            if isinstance(model.task, Segmentation) and can_segment(about)
+            else None
+        )
         self._preprocess = compose(in_memory(about.preprocessing))
         self._inferer = build(about.inferer)
         specs = about.postprocessing
@@ -139,20 +146,44 @@ class Predictor:
         """
         return self.segment(volume).painted_IJK
 
-    def segment(self, volume: Volume) -> Masks:
-        """Return what is predicted of every answer of the task.
+    def see(self, volume: Volume) -> Tensor:
+        """Return what the network sees of ``volume``, ``(1, I, J, K)``.
 
         Raises:
             RejectedFileError: As ``probabilities``.
         """
-        if not isinstance(self.task, Segmentation):
-            raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
-        if not can_segment(self.description):
-            return self.segment_at_once(volume)
         _check_contrast(volume)
-        about, device = self.description, self.device
+        if self._slabs is not None:
+            return self._slabs.see(volume)
+        given = {"image": as_metatensor(volume.array_IJK, volume.affine_ras)}
+        return torch.as_tensor(self._preprocess(given)["image"])
+
+    def distance(self, seen_1IJK: Tensor) -> float | None:
+        """Return how far a scan is from those the model was trained on; None if nobody can tell."""
+        reference, encoder = self.reference, self._encoder
+        if reference is None or encoder is None:
+            return None
+        window = self.description.patch_voxels
+        return reference.distance(scan_vector(encoder, seen_1IJK, window, self.device))
+
+    def segment(self, volume: Volume, seen_1IJK: Tensor | None = None) -> Masks:
+        """Return what is predicted of every answer of the task.
+
+        Args:
+            volume: The scan.
+            seen_1IJK: What ``see`` made of it, where that is known.
+
+        Raises:
+            RejectedFileError: As ``probabilities``.
+        """
+        if self.task.kind != "segmentation":
+            raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
+        _check_contrast(volume)
+        if self._slabs is None:
+            return self.segment_at_once(volume)
         with torch.inference_mode():
-            return SlabSegmenter(about=about, task=self.task, device=device)(volume, self._forward)
+            image_1IJK = self.see(volume) if seen_1IJK is None else seen_1IJK
+            return self._slabs.segment(volume, image_1IJK, self._forward)
 
     def segment_at_once(self, volume: Volume) -> Masks:
         """Return the same, with MONAI's own transforms: more memory, the same voxels.
@@ -228,7 +259,7 @@ class Ensemble(Predictor):
         """Return the decision on the mean."""
         return self.members[0].decided(volume, data)
 
-    def segment(self, volume: Volume) -> Masks:
+    def segment(self, volume: Volume, seen_1IJK: Tensor | None = None) -> Masks:
         """Return the masks of the mean."""
         return self.segment_at_once(volume)
 

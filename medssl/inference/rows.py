@@ -32,6 +32,10 @@ class Row:
     spacing_mm: str = ""
     answers: str = ""
     """Of tasks about whole volumes: probability of every class, or every number."""
+    distance: float | None = None
+    """From the scans that the model was trained on; empty where the model does not tell."""
+    usual: float | None = None
+    """Share of those scans that are closer, from 0 to 1."""
     warnings: str = ""
     seconds: float = 0.0
 
@@ -59,9 +63,15 @@ def row_of(predicted: Predicted, overlay: str, files: Sequence[str], seconds: fl
         shape=" x ".join(map(str, volume.shape)),
         spacing_mm=" x ".join(f"{step:.3g}" for step in volume.spacing_mm),
         answers="; ".join(f"{name} {value:.4g}" for name, value in predicted.answers.items()),
+        distance=_rounded(predicted.distance),
+        usual=_rounded(predicted.usual),
         warnings=" ".join(predicted.warnings),
         seconds=round(seconds, 2),
     )
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
 
 
 def refused(number: int, error: RejectedFileError) -> Row:

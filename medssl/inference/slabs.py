@@ -7,7 +7,6 @@ decision is that of the model's own postprocessing, which a MONAI bundle runs on
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,21 +41,10 @@ class SlabSegmenter:
     task: Segmentation
     device: torch.device
 
-    def __call__(self, volume: Volume, forward: Forward) -> Masks:
-        """Return the masks of ``volume`` on its own grid."""
-        turned_IJK, turned = turned_grid(volume)
-        seen = spaced_grid(turned, self.about.preprocessing)
-        image_1IJK = self._image(turned_IJK, Way(source=turned, target=seen))
-        back = Way(source=seen, target=turned)
-        joined_on = stitching_device(
-            self.device, self.task.out_channels, self.about.patch_voxels, seen.shape
-        )
-        stitcher = Stitcher(build(self.about.inferer), self.device, joined_on)
-        decided = self._decided(stitcher.slabs(image_1IJK, forward), back)
-        return self._masks(decided, turned, axis_codes(volume.affine_ras))
-
-    def _image(self, turned_IJK: Any, way: Way) -> Tensor:
+    def see(self, volume: Volume) -> Tensor:
         """Return what the network sees, ``(1, I, J, K)`` on the CPU."""
+        turned_IJK, turned = turned_grid(volume)
+        way = Way(source=turned, target=spaced_grid(turned, self.about.preprocessing))
         image_1IJK = torch.empty((1, *way.target.shape))
         per_row = int(np.prod(way.target.shape[1:])) * (_RESAMPLED_BYTES + _COORDINATE_BYTES)
         for start, stop in _ranges(0, way.target.shape[0], rows_that_fit(per_row)):
@@ -70,6 +58,17 @@ class SlabSegmenter:
         ]
         prepared = compose(rest)({"image": image_1IJK})["image"]
         return torch.as_tensor(prepared)
+
+    def segment(self, volume: Volume, image_1IJK: Tensor, forward: Forward) -> Masks:
+        """Return the masks of ``volume``, of which the network sees ``image_1IJK``."""
+        _, turned = turned_grid(volume)
+        back = Way(source=spaced_grid(turned, self.about.preprocessing), target=turned)
+        joined_on = stitching_device(
+            self.device, self.task.out_channels, self.about.patch_voxels, back.source.shape
+        )
+        stitcher = Stitcher(build(self.about.inferer), self.device, joined_on)
+        decided = self._decided(stitcher.slabs(image_1IJK, forward), back)
+        return self._masks(decided, turned, axis_codes(volume.affine_ras))
 
     def _decided(self, slabs: Iterator[Slab], back: Way) -> Iterator[tuple[int, Tensor]]:
         """Yield decisions on the turned grid: first row, and ``(C, rows, J, K)`` uint8."""

@@ -24,6 +24,7 @@ from medssl.models.encoders.base import Encoder
 from medssl.runs.digest import digest_bytes, digest_file
 from medssl.runs.folder import atomic_path, read_json, write_json
 from medssl.tasks.base import Task
+from medssl.training.reference import Reference, load_reference, save_reference
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 Spec = dict[str, Any]
@@ -62,6 +63,8 @@ class ModelDescription(Config):
     """Packages the model was trained with."""
     weights_digest: str = ""
     """SHA-256 of ``model.safetensors``."""
+    reference_digest: str = ""
+    """SHA-256 of ``reference.safetensors``; "" where the model has none."""
 
     @property
     def grid_mm(self) -> tuple[float, float, float]:
@@ -76,10 +79,22 @@ class TaskModel:
     network: nn.Module
     task: Task
     description: ModelDescription
+    encoder: Encoder | None = None
+    """The encoder inside the network."""
+    reference: Reference | None = None
+    """What its training scans looked like, where that was recorded."""
 
 
-def save_task_model(folder: Path, network: nn.Module, description: ModelDescription) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into ``folder``, the description last."""
+def save_task_model(
+    folder: Path,
+    network: nn.Module,
+    description: ModelDescription,
+    reference: Reference | None = None,
+) -> None:
+    """Write ``model.safetensors`` and ``model.json`` into ``folder``, the description last.
+
+    With a ``reference``, ``reference.safetensors`` as well.
+    """
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
@@ -90,6 +105,7 @@ def save_task_model(folder: Path, network: nn.Module, description: ModelDescript
     complete = description.model_copy(
         update={
             "weights_digest": digest_bytes(weights),
+            "reference_digest": save_reference(folder, reference) if reference else "",
             "versions": {"medssl": __version__, **{name: version(name) for name in packages}},
         }
     )
@@ -129,7 +145,39 @@ def load_task_model(folder: Path, *, trust_names: bool = False) -> TaskModel:
             f"{folder}: the weights do not fit the network that {DESCRIPTION} describes",
             hint="weights and description belong to different runs; export the model again",
         ) from error
-    return TaskModel(network=network.eval(), task=task, description=description)
+    return TaskModel(
+        network=network.eval(),
+        task=task,
+        description=description,
+        encoder=encoder.eval(),
+        reference=load_reference(inside, description.reference_digest),
+    )
+
+
+def model_folder(run: Path) -> Path:
+    """Return where the task model of ``run`` lies.
+
+    Args:
+        run: One model of a finetune run, a run with only one, or an exported MONAI bundle.
+
+    Raises:
+        InputError: There is no task model, or more than one.
+    """
+    for folder in (run, run / "models"):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    found = sorted(path.parent for path in run.glob(f"*/{DESCRIPTION}"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"{run}: there is no task model",
+            hint="give a model of a finetune run, such as RUN/pretrained, or an exported bundle",
+        )
+    raise InputError(
+        f"{run} holds {len(found)} models: {', '.join(path.name for path in found)}",
+        hint=f"give one of them, such as {found[0]}",
+    )
 
 
 def read_description(folder: Path) -> ModelDescription:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from medssl import __version__
 from medssl.runs.model_package import ModelPackage
 from medssl.runs.names import LONGEST_TAG, accepted_value
+from medssl.training.reference import REFERENCE
 from medssl.training.task_model import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 
 AFFINE = "affine_ras"
@@ -32,7 +33,7 @@ def package_of(folder: Path) -> ModelPackage:
     return ModelPackage(
         digest=about.weights_digest,
         loader=_LOADER,
-        files=[WEIGHTS, DESCRIPTION],
+        files=[WEIGHTS, DESCRIPTION, *([REFERENCE] if about.reference_digest else [])],
         example=ramp.tolist(),
         input=("float32", [-1, -1, -1]),
         output=("float64", [-1]) if whole_volume else ("uint8", [-1, -1, -1]),

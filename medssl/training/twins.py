@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -35,6 +36,7 @@ from medssl.training.patches import (
 from medssl.training.preemption import StopWhenTold, stop_signals
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import Recorder, read_metrics
+from medssl.training.reference import Reference, fit_reference, scan_vector
 from medssl.training.strategies.base import Strategy
 from medssl.training.strategies.full import Full
 from medssl.training.supervised import BestByValidation, SupervisedModule
@@ -187,8 +189,19 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
     _draw(folder, best)
     best.restore_best(network)
     strategy.finished(network, encoder)
-    save_task_model(folder, network, _describe(plan, built, trained))
+    reference = _reference(plan, encoder.eval())
+    save_task_model(folder, network, _describe(plan, built, trained), reference)
     return _summary_of(member, trained)
+
+
+def _reference(plan: Plan, encoder: Encoder) -> Reference | None:
+    """Return how the training scans look to the trained encoder."""
+    device = next(encoder.parameters()).device
+    vectors = [
+        scan_vector(encoder, patch["image"], plan.config.patch_voxels, device)
+        for patch in plan.train
+    ]
+    return fit_reference(np.array(vectors))
 
 
 def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:

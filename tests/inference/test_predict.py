@@ -118,7 +118,7 @@ def test_the_same_again_is_handed_back_and_a_changed_scan_is_not(tmp_path):
 
 
 def test_a_folder_without_a_model_and_no_inputs_are_explained(tmp_path):
-    with pytest.raises(InputError, match="not a task model"):
+    with pytest.raises(InputError, match="there is no task model"):
         predict(PredictConfig(model=tmp_path, inputs=(tmp_path,), out=tmp_path / "out"))
     with pytest.raises(ConfigError, match="inputs"):
         validate(PredictConfig, {"model": "m", "inputs": [], "out": "o"}, where="test")
