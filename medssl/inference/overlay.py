@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from medssl.io.geometry import Float64Array, reorient, spacing_mm
 from medssl.runs.folder import atomic_path
 
-_COLOURS = ("#e8554e", "#3fa7d6", "#f2c14e", "#59cd90", "#b57edc", "#ff9b54", "#7fd8be", "#f78fb3")
+COLOURS = ("#e8554e", "#3fa7d6", "#f2c14e", "#59cd90", "#b57edc", "#ff9b54", "#7fd8be", "#f78fb3")
+"""Of structures, one after the other; the same in every picture and page."""
 _OPACITY = 0.45
 
 
@@ -84,4 +85,4 @@ def save_grid(path: Path, rows: Sequence[Sequence[Panel]], labels: Sequence[str]
 
 
 def _colours(classes: int) -> ListedColormap:
-    return ListedColormap(["#00000000", *(_COLOURS[n % len(_COLOURS)] for n in range(classes - 1))])
+    return ListedColormap(["#00000000", *(COLOURS[n % len(_COLOURS)] for n in range(classes - 1))])
