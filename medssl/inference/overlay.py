@@ -85,4 +85,4 @@ def save_grid(path: Path, rows: Sequence[Sequence[Panel]], labels: Sequence[str]
 
 
 def _colours(classes: int) -> ListedColormap:
-    return ListedColormap(["#00000000", *(COLOURS[n % len(_COLOURS)] for n in range(classes - 1))])
+    return ListedColormap(["#00000000", *(COLOURS[n % len(COLOURS)] for n in range(classes - 1))])
