@@ -14,10 +14,21 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def predict(  # noqa: PLR0913, PLR0917  options, each by its name
-    model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model of a finetuning, bundle, or models:/NAME@ALIAS of the registry.",
+            show_default=False,
+        ),
+    ],
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT|KEY=VALUE", help="NIfTI files or DICOM folders."),
+        typer.Argument(
+            metavar="INPUT|KEY=VALUE",
+            help="NIfTI files, folders, archives (zip, tar), addresses such as dicomweb+https://.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for the masks.")] = None,
     to: Annotated[

@@ -1,14 +1,14 @@
 """What ``medssl predict`` is told."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from medssl.config.choice import choice
 from medssl.inference.outputs.base import OUTPUTS, Output
 from medssl.inference.outputs.nifti import Nifti
-from medssl.io.deidentify import BODY_PARTS
+from medssl.io.deidentify import known_body_part
 from medssl.io.limits import Limits
 from medssl.io.sources.opening import FetchSettings, Source
 from medssl.runs.tracking import TrackingConfig
@@ -28,7 +28,7 @@ class PredictConfig(FetchSettings):
     series: str | int | None = None
     """Which of several DICOM series: a number of the list that is shown where it is needed, a part
     of a description there (* and ? work), or `all` that fit; null: the only one that fits."""
-    body_part: str | None = None
+    body_part: Annotated[str | None, AfterValidator(known_body_part)] = None
     """Which part of the body the model is for, such as chest: series of other parts are left
     out. Null: what the model's description says, if anything."""
     outputs: Annotated[
@@ -48,12 +48,6 @@ class PredictConfig(FetchSettings):
     """A file whose header announces more is refused before anything is allocated."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded, and the registry that models are taken from."""
-
-    @model_validator(mode="after")
-    def _known_part(self) -> Self:
-        if self.body_part is not None and self.body_part not in BODY_PARTS:
-            raise ValueError(f"body_part must be one of: {', '.join(BODY_PARTS)}")
-        return self
 
     @property
     def limits(self) -> Limits:

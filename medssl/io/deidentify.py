@@ -183,6 +183,17 @@ def body_part(text: str) -> str:
     return _BODY_PART_OF.get("".join(filter(str.isalnum, text.upper())), "")
 
 
+def known_body_part(word: str | None) -> str | None:
+    """Return a word of a configuration if it is one of ``BODY_PARTS``, or None.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if word is not None and word not in BODY_PARTS:
+        raise ValueError(f"{word!r} is no body part known here; these are: {', '.join(BODY_PARTS)}")
+    return word
+
+
 def image_type(values: tuple[str, ...]) -> str:
     """Return the known words of a DICOM image type, joined by "/"; unknown words are dropped."""
     return "/".join(value.upper() for value in values if value.upper() in _KNOWN_IMAGE_TYPES)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from medssl.config.base import Config
 from medssl.config.choice import choice
 from medssl.data.preprocessing import PreprocessingConfig
+from medssl.io.deidentify import known_body_part
 from medssl.labelled.splits import LabelledSplitConfig
 from medssl.models.encoders.base import Encoder
 from medssl.runs.tracking import TrackingConfig
@@ -48,6 +49,9 @@ class FinetuneConfig(Config):
     """Also train the same network from scratch, for comparison."""
     task: Annotated[SerializeAsAny[Task.Config], choice("medssl.tasks")] = Segmentation.Config()
     """What is learned, by the name of its file in medssl/tasks."""
+    body_part: Annotated[str | None, AfterValidator(known_body_part)] = None
+    """Which part of the body the volumes show, such as chest; a prediction then chooses among
+    several series by it."""
     preprocessing: PreprocessingConfig
     """The grid and the intensities the network sees."""
     patch_voxels: tuple[Positive, Positive, Positive] = (96, 96, 96)

@@ -184,6 +184,8 @@ def train_member(plan: Plan, member: Member, tracker: Tracker) -> dict[str, Any]
         "dataset_digest": plan.labelled.digest,
         **loaded,
     }
+    if plan.config.body_part:
+        trained["body_part"] = plan.config.body_part
     if member == "pretrained" and plan.config.encoder_from is not None:
         trained["encoder_digest"] = digest_file(plan.config.encoder_from / ENCODER_WEIGHTS)
     _draw(folder, best)

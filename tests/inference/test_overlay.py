@@ -35,3 +35,19 @@ def test_rows_of_unequal_length_become_one_picture(tmp_path):
     )  # fmt: skip
     save_grid(tmp_path / "grid.png", [[panel, panel], [panel]], ("background", "one"))
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_panel_alone_looks_the_same_and_holds_one_slice():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 99, (6, 5, 4)).astype(np.int16)
+    mask = (image > 60).astype(np.uint8)
+    panel = Panel(title="x", image_IJK=image, mask_IJK=mask, affine_ras=affine(), slice_k=2)
+    alone = panel.alone()
+    assert alone.image_IJK.shape == (6, 5, 1)
+    assert not np.shares_memory(alone.image_IJK, image)
+    shown = []
+    for each in (panel, alone):
+        axes = Figure().subplots()
+        draw(axes, each, classes=2)
+        shown.append([picture.get_array() for picture in axes.images])
+    assert all(np.array_equal(one, other) for one, other in zip(*shown, strict=True))

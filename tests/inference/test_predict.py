@@ -12,8 +12,10 @@ from medssl.inference.predictor import Predictor
 from medssl.io.dicom.read import read_dicom_folder
 from medssl.io.nifti import read_nifti, write_nifti
 from medssl.training.finetune import finetune
-from tests.finetuned import affine, finetuned, phantom, write_table
+from medssl.training.task_model import read_description
+from tests.finetuned import affine, finetuned, phantom, write_dataset, write_table
 from tests.finetuned import config as finetune_config
+from tests.inference.studies import new_study, write_series
 
 
 def config(out, *inputs, **changes):
@@ -122,6 +124,75 @@ def test_a_folder_without_a_model_and_no_inputs_are_explained(tmp_path):
         predict(PredictConfig(model=tmp_path, inputs=(tmp_path,), out=tmp_path / "out"))
     with pytest.raises(ConfigError, match="inputs"):
         validate(PredictConfig, {"model": "m", "inputs": [], "out": "o"}, where="test")
+
+
+def study(folder, **changes):
+    """Write two CT series of one study, and an MR one."""
+    uid = new_study()
+    write_series(folder / "a", uid, BodyPartExamined="HEAD", **changes)
+    write_series(folder / "b", uid, BodyPartExamined="CHEST", **changes)
+    write_series(folder / "c", uid, modality="MR")
+    return folder
+
+
+def test_of_a_study_the_series_that_fits_is_predicted_and_the_others_are_rows(tmp_path):
+    predict(config(tmp_path / "out", study(tmp_path / "study")))  # the model is for MR
+    assert [(row["outcome"], row["reason_code"]) for row in rows(tmp_path / "out")] == [
+        ("predicted", ""), ("skipped", "other_modality"),
+    ]  # fmt: skip
+
+
+def test_series_that_both_fit_are_listed_in_the_refusal_and_chosen_by_number(tmp_path):
+    given = study(tmp_path / "study")
+    both = {"accept_other_modality": True}
+    result = predict(config(tmp_path / "out", given, **both))
+    (row,) = rows(tmp_path / "out")
+    assert (row["outcome"], row["reason_code"]) == ("refused", "several_series")
+    assert "2: CT chest, original primary axial, 6 slices of 3 mm" in row["reason"]
+    assert result.summary["refused_because"] == "several_series (1)"
+    predict(config(tmp_path / "two", given, series=2, **both))
+    outcomes = [row["outcome"] for row in rows(tmp_path / "two")]
+    assert outcomes == ["predicted", "skipped", "skipped"]
+    predict(config(tmp_path / "chest", given, body_part="chest", **both))
+    first, *others = rows(tmp_path / "chest")
+    assert first["outcome"] == "predicted"
+    assert {row["reason_code"] for row in others} == {"other_body_part", "other_series"}
+
+
+def test_an_unknown_part_of_the_body_is_explained():
+    with pytest.raises(ConfigError, match="no body part known here; these are: head"):
+        validate(PredictConfig, {"model": "m", "inputs": ["i"], "out": "o", "body_part": "nose"},
+                 where="test")  # fmt: skip
+
+
+def test_a_row_says_how_usual_a_scan_is_or_that_nobody_can_tell(tmp_path):
+    dataset = write_dataset(tmp_path / "balls", cases=20)
+    encoder = {"name": "segresnet", "width": 4, "blocks": [1, 1]}
+    finetune(finetune_config(dataset, tmp_path / "run", encoder=encoder, body_part="chest"))
+    noise = np.random.default_rng(0).normal(0, 300, (20, 22, 18)).astype(np.int16)
+    write_nifti(noise, affine(), tmp_path / "noise.nii.gz")
+    write_nifti(phantom(99)[0], affine(), tmp_path / "alike.nii.gz")
+    scans = tmp_path / "alike.nii.gz", tmp_path / "noise.nii.gz"
+    given = config(tmp_path / "out", *scans)
+    predict(given.model_copy(update={"model": str(tmp_path / "run")}))
+    alike, strange = rows(tmp_path / "out")
+    assert alike["warnings"] == ""
+    assert 0 <= float(alike["usual"]) <= 1
+    assert float(strange["distance"]) > 10 * float(alike["distance"])
+    assert strange["usual"] == "1.0"
+    assert "looks unlike the scans that the model was trained on" in strange["warnings"]
+    assert read_description(tmp_path / "run" / "scratch").training["body_part"] == "chest"
+    predict(config(tmp_path / "older", scans[0]))  # of too few scans to know
+    (row,) = rows(tmp_path / "older")
+    assert (row["distance"], row["usual"]) == ("", "")
+    assert "cannot be told" in row["warnings"]
+
+
+def test_what_a_killed_run_fetched_does_not_stay(tmp_path):
+    left = tmp_path / "out" / ".incoming-abc"
+    left.mkdir(parents=True)
+    predict(config(tmp_path / "out", finetuned().parent / "balls" / "imagesTr" / "ball_0.nii.gz"))
+    assert not left.exists()
 
 
 def test_a_model_about_whole_volumes_answers_in_the_table(tmp_path):
