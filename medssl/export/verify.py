@@ -1,11 +1,9 @@
 """Prove that a MONAI bundle is the model it was made from, by opening it as MONAI does."""
 
-import ast
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from medssl.errors import MedSSLError
 from medssl.export import open_bundle
+from medssl.export.expressions import problems
 from medssl.export.open_bundle import INFERENCE, METADATA, NOT_DESCRIBED
 from medssl.inference.predictor import Predictor
 from medssl.io.nifti import read_nifti, write_nifti
@@ -29,10 +28,6 @@ REQUIRED_METADATA = (
     "network_data_format",
 )  # fmt: skip
 """What MONAI's schema of 2024-07-25 requires; it is not shipped, so the names are."""
-
-_ROOTS = {"monai", "torch"}
-_BUILTINS = {"sorted"}
-_REFERENCE = re.compile(r"@[\w:#]+")
 
 
 class VerificationError(MedSSLError):
@@ -62,7 +57,7 @@ def verify_bundle(run: Path, bundle: Path, real_volume: Path) -> dict[str, Any]:
             f"{name}_voxels_equal": _compare(predictor, scan, mask)
             for (name, scan), mask in zip(scans.items(), masks, strict=True)
         }
-    return {**counts, "voxels_different": 0}
+    return {"opened_by": "MONAI, monai.bundle.ConfigWorkflow", **counts, "voxels_different": 0}
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -73,28 +68,10 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def check_expressions(config: Any) -> None:
-    """Raise VerificationError if the bundle names anything that is not MONAI's or torch's."""
-    for key, text in _strings(config):
-        strange = set()
-        if text.startswith("$"):
-            strange = _foreign_names(text[1:])
-        elif key == "_target_" and "." in text and text.partition(".")[0] not in _ROOTS:
-            strange = {text}
-        if strange:
-            raise VerificationError(
-                f"the bundle's {text!r} reaches for {', '.join(sorted(strange))}", hint=REPORT
-            )
-
-
-def _foreign_names(expression: str) -> set[str]:
-    """Return the names an expression uses that are neither its own nor allowed."""
-    nodes = list(ast.walk(ast.parse(_REFERENCE.sub("reference_", expression), mode="eval")))
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
-    loops = [node.target for node in nodes if isinstance(node, ast.comprehension)]
-    own = {target.id for target in loops if isinstance(target, ast.Name)}
-    private = {n.attr for n in nodes if isinstance(n, ast.Attribute) and n.attr.startswith("_")}
-    hidden = {"a lambda" for node in nodes if isinstance(node, ast.Lambda)}
-    return (used - own - _ROOTS - _BUILTINS - {"reference_"}) | private | hidden
+    """Raise VerificationError if the bundle names anything that it has no need of."""
+    strange = next(problems(config), None)
+    if strange:
+        raise VerificationError(f"the bundle's {strange}", hint=REPORT)
 
 
 def oblique_phantom(
@@ -167,15 +144,3 @@ def _compare(predictor: Predictor, scan: Path, mask: Path) -> int:
             hint=REPORT,
         )
     return int(mine_IJK.size)
-
-
-def _strings(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every string of a JSON tree, with the key it stands under."""
-    if isinstance(tree, str):
-        yield key, tree
-    elif isinstance(tree, Mapping):
-        for name, value in tree.items():
-            yield from _strings(value, name)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from _strings(value, key)

@@ -29,7 +29,8 @@ def test_it_is_laid_out_as_the_model_zoo_does():
     names = {str(path.relative_to(bundle())) for path in bundle().rglob("*") if path.is_file()}
     assert names == {
         "LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md",
-        "provenance.json", "SHA256SUMS", "models/model.json", "models/model.pt", "models/model.safetensors",
+        "provenance.json", "SHA256SUMS", "models/model.json", "models/model.pt",
+        "models/model.safetensors",
     }  # fmt: skip
 
 

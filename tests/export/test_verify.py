@@ -17,38 +17,7 @@ def test_the_phantom_is_odd_oblique_and_larger_than_a_patch():
     assert np.all(array.shape * spacing > np.multiply(about.patch_voxels, about.spacing_mm))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "$torch.device('cpu')",
-        "$@network_def.to(@device)",
-        "$[{'image': path} for path in @datalist]",
-        "$@a#b#c + '/models/model.pt'",
-        "plain text with os.system in it",
-    ],
-)
-def test_expressions_of_monai_and_torch_are_fine(text):
-    check_expressions({"a": [{"b": text}]})
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "$__import__('os').system('true')",
-        "$open('/etc/passwd').read()",
-        "$os.listdir('.')",
-        "$[eval(x) for x in @a]",
-        "$(lambda torch: exec)(1)",
-        "$getattr(monai, 'x')",
-        "$torch.__builtins__",
-    ],
-)
-def test_expressions_that_reach_further_are_refused(text):
-    with pytest.raises(VerificationError, match="reaches for"):
-        check_expressions({"a": [{"b": text}]})
-
-
-def test_targets_are_monais_or_torchs():
+def test_a_bundle_that_reaches_further_is_refused():
     check_expressions({"_target_": "SegResNetDS", "inner": {"_target_": "torch.nn.ReLU"}})
-    with pytest.raises(VerificationError, match=r"reaches for os\.system"):
+    with pytest.raises(VerificationError, match=r"'os\.system' reaches for os\.system"):
         check_expressions({"network": {"_target_": "os.system"}})

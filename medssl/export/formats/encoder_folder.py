@@ -62,6 +62,7 @@ class EncoderFolder(EncoderFormat):
                 "the reloaded encoder gives other numbers than the exported one", hint=REPORT
             )
         return {
+            "opened_by": "medssl, load_encoder",
             "tensors": len(tensors),
             "parameters": sum(value.numel() for value in tensors.values()),
             "outputs_compared": "features and embeddings of two random volumes: equal to the bit",

@@ -47,6 +47,12 @@ class MonaiBundle(Format):
                 f"model does {'regions' if about.network_def else about.task.get('name')}",
                 hint="use the run's folder itself with `medssl predict`",
             )
+        target = str(about.network_def.get("_target_"))
+        if target.startswith("medssl."):
+            raise InputError(
+                f"{run}: its network is one that MONAI does not have ({target})",
+                hint="use the run's folder itself with `medssl predict`",
+            )
         self._scan(run)  # says what is missing before anything is left
         return {"model": about.weights_digest, "description": digest_file(run / DESCRIPTION)}
 
