@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from medssl.errors import InputError
+from medssl.export.formats.monai_bundle import MonaiBundle
+from medssl.export.model_card import CardConfig
 from medssl.inference.predictor import Predictor
 from medssl.io.volume import Volume
 from medssl.models.encoders.segresnet import SegResNetEncoder
@@ -18,6 +20,7 @@ from medssl.training.reference import (
     scan_vector,
 )
 from medssl.training.task_model import DESCRIPTION, load_task_model
+from medssl.training.task_package import package_of
 from tests.finetuned import affine, config, phantom, write_dataset
 
 LAW = np.diag([1.0, 4.0, 0.25, 1.0])
@@ -129,3 +132,11 @@ def test_a_model_of_before_has_none_and_opens(run, tmp_path):
     model = load_task_model(tmp_path)
     assert model.reference is None
     assert distance(Predictor(model), phantom(1)[0]) is None
+
+
+def test_registries_and_bundles_take_it_along(run, tmp_path):
+    assert REFERENCE in package_of(run).files
+    (tmp_path / "bundle").mkdir()
+    MonaiBundle.Config().build().write(run, tmp_path / "bundle", CardConfig())
+    bundled = load_task_model(tmp_path / "bundle")
+    assert bundled.reference.limit == load_task_model(run).reference.limit
