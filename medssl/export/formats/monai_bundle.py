@@ -14,17 +14,25 @@ from medssl.export.card_scores import headline_scores
 from medssl.export.formats.base import Format, Papers
 from medssl.export.model_card import CardConfig
 from medssl.export.open_bundle import INFERENCE, METADATA
-from medssl.export.verify import verify_bundle
+from medssl.export.verify import REPORT, VerificationError, verify_bundle
 from medssl.labelled.read import read_labelled
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import read_json, write_json
 from medssl.runs.private import read_config
 from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.reference import REFERENCE
-from medssl.training.task_model import DESCRIPTION, WEIGHTS, ModelDescription, read_description
+from medssl.training.task_model import (
+    DESCRIPTION,
+    WEIGHTS,
+    ModelDescription,
+    load_task_model,
+    read_description,
+)
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 MODEL = "models/model.pt"
+_SHOWN = {"overlap": "sw_overlap", "sw_batch_size": "sw_batch_size"}
+"""Arguments of an inferer that change speed and smoothness -> what MONAI Label calls them."""
 _FORMATS = {"CT": "hounsfield", "MR": "magnitude"}
 
 
@@ -68,6 +76,10 @@ class MonaiBundle(Format):
         write_json(folder / METADATA, metadata(about, card, self.config.bundle_version))
 
     def verify(self, run: Path, folder: Path) -> dict[str, Any]:
+        try:
+            load_task_model(folder, trust_names=True)
+        except InputError as error:
+            raise VerificationError(error.problem, hint=REPORT) from error
         return verify_bundle(run, folder, self._scan(run))
 
     def _scan(self, run: Path) -> Path:
@@ -129,7 +141,7 @@ def inference_config(about: ModelDescription) -> dict[str, Any]:
             "shuffle": False,
             "num_workers": 0,
         },
-        "inferer": about.inferer,
+        **_shown_inferer(about.inferer),
         "postprocessing": {"_target_": "Compose", "transforms": [*about.postprocessing, save]},
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -143,6 +155,15 @@ def inference_config(about: ModelDescription) -> dict[str, Any]:
         "initialize": ["$monai.utils.set_determinism(seed=0)", load],
         "run": ["$@evaluator.run()"],
     }
+
+
+def _shown_inferer(inferer: dict[str, Any]) -> dict[str, Any]:
+    """Return the inferer, with what a user of MONAI Label may change of it set apart."""
+    shown = {name: inferer[key] for key, name in _SHOWN.items() if key in inferer}
+    referred = {
+        key: f"@displayable_configs#{name}" for key, name in _SHOWN.items() if key in inferer
+    }
+    return {"displayable_configs": shown, "inferer": {**inferer, **referred}}
 
 
 def metadata(about: ModelDescription, card: CardConfig, bundle_version: str) -> dict[str, Any]:
