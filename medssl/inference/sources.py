@@ -45,7 +45,9 @@ class Source:
     @property
     def is_packed(self) -> bool:
         """Whether it is an archive, by its name or its content."""
-        return self.path.is_file() and (is_archive_name(self.path.name) or is_archive(self.path))
+        if self.is_nifti or not self.path.is_file():
+            return False
+        return is_archive_name(self.path.name) or is_archive(self.path)
 
 
 def is_nifti_name(path: Path) -> bool:
