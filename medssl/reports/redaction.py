@@ -33,13 +33,13 @@ _SIGNED: Final = (
     r"(?:dictated|signed|reported|read|reviewed|verified|interpreted|transcribed|approved|"
     r"authenticated|referred|performed|diktiert|befundet|validiert|gezeichnet|freigegeben|"
     r"dict[ée]|valid[ée]|sign[ée]|firmado|dictado|informado|firmato|refertato|gedicteerd|"
-    r"ondertekend)(?:[ \t]+electronically)?[ \t]*(?:by|von|durch|par|por|da|door|:)[ \t]*:?"
+    r"ondertekend)(?:[ \t]+electronically)?[ \t]*+(?:by|von|durch|par|por|da|door|:)(?:[ \t]*+:)?"
 )
 _LABELS: Final = (
     r"(?:mrn|accession|acc|case|patient|pat|fall|study|record|file|insurance|nhs|ssn|nss|dossier|"
     r"caso|historia|cartella|dossiernummer|patientennummer|fallnummer|auftragsnummer)"
-    r"(?:[ \t]*[.\-]?[ \t]*(?:id|nr|no|num|number|nummer|numéro|número|numero|#))*"
-    r"[ \t]*[.:#]*[ \t]*"
+    r"(?:[ \t]*+(?:[.\-][ \t]*+)?(?:id|nr|no|num|number|nummer|numéro|número|numero|#))*"
+    r"[ \t]*+(?:[.:#]++[ \t]*+)?"
 )
 _CLOSINGS: Final = (
     r"electronically signed|sincerely|(?:best|kind|warm) regards|yours (?:truly|sincerely|"
@@ -67,21 +67,23 @@ _PHONE_LABEL: Final = (
 _PHONES: Final = (
     r"\+\d{1,3}[ \t.\-/]?(?:\(0\))?[ \t]?(?:\(?\d{1,5}\)?[ \t.\-/]?){2,6}\d{1,4}",
     r"\(?\d{3}\)?[ \t.\-]\d{3}[ .\-]\d{4}",
-    rf"(?P<keep>{_PHONE_LABEL}\b\.?[ \t]*(?:no\.?|nr\.?)?[ \t]*:?[ \t]*)[\d(][\d \t().\-/]{{2,}}\d",
+    rf"(?P<keep>{_PHONE_LABEL}\b\.?[ \t]*+(?:n[or]\.?[ \t]*+)?(?::[ \t]*+)?)"
+    r"[\d(][\d \t().\-/]{2,}\d",
 )
 _AGES: Final = (
     r"(?:9\d|1[0-2]\d)(?=[ \t-]*(?:years?|yrs?|y/o|yo\b|jährig|jahre|ans\b|años\b|anni\b|jaar\b))",
-    r"(?P<keep>(?:aged|age|alter|âge|edad|età|leeftijd)[ \t]*:?[ \t]*)(?:9\d|1[0-2]\d)",
+    r"(?P<keep>(?:aged|age|alter|âge|edad|età|leeftijd)[ \t]*+(?::[ \t]*+)?)(?:9\d|1[0-2]\d)",
 )
 _STREET: Final = r"(?:street|st\.|road|rd\.|avenue|ave\.|boulevard|blvd\.?|lane|drive|square|court)"
 _STRASSE: Final = r"(?:straße|strasse|str\.|weg|platz|allee|gasse|straat|laan|plein)"
+_NAME_OF_STREET: Final = _NAME.removesuffix("+") + "{1,60}"  # no run of hyphens takes for ever
 _RUE: Final = (
     r"(?:[Rr]ue|[Aa]venue|[Cc]alle|[Vv]ia|[Pp]iazza|[Pp]laza)[ \t]+"
     r"(?:de[ \t]+(?:la[ \t]+)?|des[ \t]+|du[ \t]+)?"
 )
 _ADDRESSES: Final = (
     rf"\d{{1,5}}[ \t]+(?:{_NAME}[ \t]+){{1,3}}(?i:{_STREET})",
-    rf"{_NAME}(?:[ \t]|-)?(?i:{_STRASSE})[ \t]+\d{{1,4}}[a-z]?",
+    rf"{_NAME_OF_STREET}(?:[ \t]|-)?(?i:{_STRASSE})[ \t]+\d{{1,4}}[a-z]?",
     rf"(?:\d{{1,4}}[ \t,]+)?{_RUE}{_NAME}(?:,?[ \t]+\d{{1,4}})?",
 )
 _NUMBERS: Final = (r"[A-Z]{0,4}-?\d{6,}[A-Z]?", r"\d+(?:\.\d+){4,}", r"\d{3}-\d{2}-\d{4}")
@@ -108,7 +110,7 @@ class _Rule:
 
 
 RULES: Final = (
-    _Rule("email", "[EMAIL]", re.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+")),
+    _Rule("email", "[EMAIL]", re.compile(r"(?<![\w.+\-])[\w.+\-]++@[\w\-]+(?:\.[\w\-]+)+")),
     _Rule("url", "[URL]", re.compile(r"(?:https?://|ftp://|www\.)[^\s<>\"]+", _I)),
     _Rule("signature", "[SIGNATURE]", re.compile(rf"^[ \t]*(?:{_CLOSINGS})[\s\S]*\Z", _LINES)),
     _Rule(

@@ -14,7 +14,7 @@ SHIPPED: Final = "sections.yaml"
 BODY: Final = "body"
 """What stands before the first header, or all of a report without any."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-_QUALIFIER: Final = r"(?:[ \t]*\([^()\n]{1,40}\))?"
+_QUALIFIER: Final = r"(?:[ \t]*+\([^()\n]{1,40}\))?"
 _PARAGRAPHS: Final = re.compile(r"\n[ \t]*\n")
 _IMPRESSION, _FINDINGS = "impression", "findings"
 _REPORTING: Final = {_FINDINGS, _IMPRESSION, BODY}
@@ -55,8 +55,8 @@ class Headers:
         longest_first = sorted(self._section_of, key=len, reverse=True)
         words = "|".join(re.escape(each).replace(r"\ ", r"[ \t]+") for each in longest_first)
         start = r"^[ \t]*(?:[#*_]{1,3}[ \t]*)?(?:\d{1,2}[.)][ \t]*)?"
-        colon = rf"{_QUALIFIER}[ \t]*[*_]{{0,3}}[ \t]*:[*_]{{0,3}}"
-        alone = rf"{_QUALIFIER}[ \t]*[*_]{{0,3}}[ \t]*\.?(?=\r?\n|\Z)"
+        colon = rf"{_QUALIFIER}[ \t]*+(?:[*_]{{1,3}}[ \t]*+)?:[*_]{{0,3}}"
+        alone = rf"{_QUALIFIER}[ \t]*+(?:[*_]{{1,3}}[ \t]*+)?\.?(?=\r?\n|\Z)"
         self._on_a_line = re.compile(
             rf"{start}(?P<header>{words})(?:{colon}|{alone})", re.MULTILINE
         )

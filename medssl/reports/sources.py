@@ -6,6 +6,7 @@ What names a patient or a study here is private: nothing of it is shown, logged 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson")
 TEXTS: Final = (".txt", ".text", ".md")
 _MOST_BYTES: Final = 10_000_000
 """Of one report: what is larger is no report."""
+_COLUMN: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w .:/()#-]{0,39}")
+"""Names of columns; the first row of a table without any is about a patient."""
 
 
 class ReportSource(Config):
@@ -113,6 +116,13 @@ def _of_folder(source: ReportSource) -> Iterator[RawReport | Refused]:
 
 
 def _of_file(path: Path, place: str, source: ReportSource) -> RawReport | Refused:
+    try:
+        return _of_readable_file(path, place, source)
+    except OSError as error:  # its text would name the file
+        return Refused(place, "", "unreadable", f"cannot be read ({type(error).__name__})")
+
+
+def _of_readable_file(path: Path, place: str, source: ReportSource) -> RawReport | Refused:
     if path.stat().st_size > _MOST_BYTES:
         return Refused(place, "", "too_large", f"larger than {_MOST_BYTES // 10**6} MB: no report")
     try:
@@ -125,7 +135,7 @@ def _of_file(path: Path, place: str, source: ReportSource) -> RawReport | Refuse
     if path.suffix.lower() not in TEXTS:
         return Refused(place, "", "no_report", f"neither {', '.join(TEXTS)} nor DICOM SR")
     try:
-        text = path.read_bytes().decode(source.encoding)
+        text = path.read_bytes().decode(source.encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         return _undecodable(place, error, source)
     return RawReport(place, path.stem, source.key_kind, (("", text),))
@@ -172,8 +182,14 @@ def _parts(source: ReportSource, row: Mapping[str, str]) -> tuple[tuple[str, str
 
 def _rows(source: ReportSource) -> Iterator[tuple[str, dict[str, str] | Refused]]:
     """Yield the place of each row and its cells; bytes that are no text come as surrogates."""
-    content = source.path.read_bytes()
-    text = content.decode(source.encoding, "surrogateescape").removeprefix("\ufeff")
+    try:
+        content = source.path.read_bytes()
+        text = content.decode(source.encoding, "surrogateescape").removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{source.path} cannot be read as text in {source.encoding} ({type(error).__name__})",
+            hint="if the export was written otherwise, set encoding (cp1252, ...)",
+        ) from None
     if source.path.suffix.lower() in (".jsonl", ".ndjson"):
         yield from _json_rows(text)
         return
@@ -201,7 +217,7 @@ def _json_rows(text: str) -> Iterator[tuple[str, dict[str, str] | Refused]]:
         place = f"row {number}"
         try:
             tree = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             tree = None
         if isinstance(tree, dict):
             yield place, {str(name): _as_text(value) for name, value in tree.items()}
@@ -231,7 +247,9 @@ def _encoding_hint(source: ReportSource) -> str:
 
 
 def _no_column(source: ReportSource, missing: list[str], row: Mapping[str, str]) -> InputError:
+    hint = f"it has: {', '.join(map(repr, row))}"
+    if not all(map(_COLUMN.fullmatch, row)):
+        hint = "its first row does not look like names of columns, so it is not shown here"
     return InputError(
-        f"{source.path.name} lacks the columns {', '.join(map(repr, missing))}",
-        hint=f"it has: {', '.join(map(repr, row))}",
+        f"{source.path.name} lacks the columns {', '.join(map(repr, missing))}", hint=hint
     )
