@@ -123,11 +123,7 @@ def render(
         "How good it is": measured or ["Not evaluated at the time of export."],
         **_trust(card),
         "Checked at export": _list(verified),
-        "Limits": [
-            *(f"- {line}" for line in card.limits),
-            *([""] if card.limits else []),
-            _CAUTION,
-        ],
+        "Limits": [f"- {line}" for line in (*card.limits, _CAUTION)],
         "Intended use": [card.intended_use, "", NOT_FOR_DIAGNOSIS],
         "Authors and licence": [f"- Authors: {card.authors}", *_licence_lines(licences)],
     }

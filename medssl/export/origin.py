@@ -32,6 +32,7 @@ _SETTINGS = (
     "preprocessing", "augment", "patch_voxels", "splits", "encoder_learning_rate", "seed",
 )  # fmt: skip
 """Sections of a configuration that say how weights were made."""
+_UNKNOWN = frozenset({None, ""})
 _COUNTED = ("modality", "body_part", "manufacturer", "field_strength_t", "sex", "age_band")
 """Columns of the catalog whose counts say what the data were."""
 
@@ -205,8 +206,8 @@ def _counted(kept: pa.Table, catalog: pa.Table) -> Json:
     rows = catalog.join(kept.select(["volume_key"]), "volume_key", join_type="inner")
     found: Json = {}
     for column in _COUNTED[1:]:
-        counts = Counter(str(value) for value in rows[column].to_pylist() if value is not None)
+        counts = Counter(str(value) for value in rows[column].to_pylist() if value not in _UNKNOWN)
         if counts:
             found[column] = dict(counts.most_common())
-    scanners = set(rows["scanner_key"].to_pylist()) - {None}
+    scanners = set(rows["scanner_key"].to_pylist()) - _UNKNOWN
     return {**found, "scanners": len(scanners)} if scanners else found
