@@ -1,0 +1,1 @@
+"""A prediction as one page to look at, with a viewer inside; nothing is fetched."""
