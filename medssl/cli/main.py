@@ -13,6 +13,7 @@ from medssl.cli.prediction import add_commands as add_prediction
 from medssl.cli.pretraining import add_commands as add_pretraining
 from medssl.cli.reports import add_commands as add_reports
 from medssl.cli.selections import add_commands
+from medssl.cli.serving import add_commands as add_serving
 from medssl.cli.text import add_commands as add_text
 from medssl.cli.tracking import add_commands as add_tracking
 
@@ -213,6 +214,7 @@ _from_file("evaluate", "Task models to metrics with intervals, on scans they nev
 
 add_exporting(app)
 add_prediction(app)
+add_serving(app)
 
 
 @app.command()

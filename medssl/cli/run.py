@@ -44,6 +44,7 @@ _WHERE = {
     "trust": ("medssl.evaluation.paired.trust", "TrustConfig"),
     "export": ("medssl.export.export", "ExportConfig"),
     "predict": ("medssl.inference.predict", "PredictConfig"),
+    "serve": ("medssl.serving.serve", "ServeConfig"),
     "deidentify": ("medssl.privacy.deidentify", "DeidentifyConfig"),
     "run": ("medssl.pipeline", "PipelineConfig"),
 }
