@@ -119,10 +119,17 @@ def scan_vector(
         for side, whole in zip(window, padded.shape[1:], strict=True)
     ]
     vectors = [
-        encoder.embed(padded[(slice(None), *places)][None].to(device))[0].double().cpu()
+        _embedded(encoder, padded[(slice(None), *places)].to(device))
         for places in _windows(starts, window)
     ]
     return np.asarray(torch.stack(vectors).mean(0).numpy(), np.float64)
+
+
+def _embedded(encoder: Encoder, window_1IJK: Tensor) -> Tensor:
+    """Return the embedding of a window; of a flat encoder the mean over its slices."""
+    flat = encoder.dims < window_1IJK.ndim - 1
+    batch = window_1IJK.movedim(-1, 0) if flat else window_1IJK[None]
+    return encoder.embed(batch).double().mean(0).cpu()
 
 
 def _windows(starts: Sequence[Sequence[int]], window: Sequence[int]) -> list[tuple[slice, ...]]:

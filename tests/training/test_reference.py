@@ -10,6 +10,7 @@ from medssl.export.model_card import CardConfig
 from medssl.inference.predictor import Predictor
 from medssl.io.volume import Volume
 from medssl.models.encoders.segresnet import SegResNetEncoder
+from medssl.models.encoders.unet import UNetEncoder
 from medssl.runs.folder import read_json, write_json
 from medssl.training.finetune import finetune
 from medssl.training.reference import (
@@ -102,6 +103,15 @@ def test_a_vector_is_the_mean_over_windows_in_the_corners(shape):
         ]  # fmt: skip
     found = scan_vector(encoder, image, (8, 8, 8), CPU)
     assert found == pytest.approx(np.mean(vectors, axis=0), abs=1e-5)
+
+
+def test_a_flat_encoder_sees_slices():
+    encoder = UNetEncoder.Config(dims=2, channels=(4, 8), depths=(1, 1)).build().eval()
+    image = torch.rand((1, 8, 8, 3), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = encoder.embed(torch.stack([image[..., k] for k in range(3)])).mean(0)
+    found = scan_vector(encoder, image, (8, 8, 3), CPU)
+    assert found == pytest.approx(expected.numpy(), abs=1e-6)
 
 
 def test_a_scan_like_those_it_was_trained_on_is_usual_and_others_are_far_out(run):
