@@ -14,6 +14,7 @@ MOST_LINES = 350
 IDENTIFIER_READERS = {
     "medssl/io/deidentify.py",
     "medssl/io/dicom/acquisition.py",
+    "medssl/io/dicom/derived.py",
     "medssl/io/dicom/headers.py",
     "medssl/io/dicom/vocabulary.py",
     "medssl/privacy/header.py",

@@ -1,0 +1,105 @@
+"""Answers about a whole scan as a DICOM structured report (PS3.16 TID 1500) beside its series."""
+
+from collections.abc import Mapping, Sequence
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    ComprehensiveSR,
+    DeviceObserverIdentifyingAttributes,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    SourceImageForMeasurementGroup,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from medssl.io.dicom.derived import MAKER, made_by, series_of, source_headers
+from medssl.io.dicom.slices import SliceHeader
+from medssl.io.dicom.structure_codes import CodeConfig, own_code
+from medssl.io.untrusted import silenced
+
+_LONGEST = 64
+_PROCEDURES = {
+    "CT": codes.LN.CTUnspecifiedBodyRegion,
+    "MR": codes.LN.MRIUnspecifiedBodyRegion,
+    "PT": codes.LN.PETUnspecifiedBodyRegion,
+}
+
+
+def report_object(
+    slices: Sequence[SliceHeader],
+    answers: Mapping[str, float],
+    *,
+    modality: str,
+    model: str,
+    codes_of: Mapping[str, CodeConfig] | None = None,
+) -> Dataset:
+    """Return what a model says of a scan as a Comprehensive SR: one measurement per answer.
+
+    Probabilities and numbers have no unit: what a number means is in its name.
+
+    Args:
+        slices: What the scan was read from.
+        answers: Probability of every class, or every number, by name.
+        modality: Of the scan: ``CT``, ``MR``, ``PT``.
+        model: Title of the model.
+        codes_of: Codes that the user wants for some names; others have codes of our own scheme.
+
+    Raises:
+        RejectedFileError: The headers lack what a report refers to.
+    """
+    headers = source_headers(slices)
+    observer = ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(prefix=None),
+            name=MAKER,
+            manufacturer_name=MAKER,
+            model_name=model[:_LONGEST],
+        ),
+    )
+    measurements = [
+        Measurement(name=_name(name, codes_of), value=value, unit=codes.UCUM.NoUnits)
+        for name, value in answers.items()
+    ]
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=generate_uid(prefix=None), identifier=model[:_LONGEST]
+        ),
+        algorithm_id=AlgorithmIdentification(name=model[:_LONGEST], version=made_by()),
+        measurements=measurements,
+        source_images=[_source(headers[0])],
+    )
+    content = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=observer),
+        procedure_reported=_PROCEDURES.get(modality, codes.SCT.ImagingProcedure),
+        imaging_measurements=[group],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    with silenced():
+        return ComprehensiveSR(
+            evidence=headers,
+            content=content,
+            is_complete=True,
+            is_final=False,
+            series_description=f"Answers: {model}"[:_LONGEST],
+            **series_of(headers),
+        )
+
+
+def _name(name: str, codes_of: Mapping[str, CodeConfig] | None) -> CodedConcept:
+    given = (codes_of or {}).get(name)
+    return given.concept() if given else own_code(name)
+
+
+def _source(header: Dataset) -> SourceImageForMeasurementGroup:
+    return SourceImageForMeasurementGroup(
+        referenced_sop_class_uid=header.SOPClassUID,
+        referenced_sop_instance_uid=header.SOPInstanceUID,
+    )
