@@ -66,6 +66,9 @@ WIRES: tuple[tuple[str, str], ...] = (
 
 EXPORT_WIRES: tuple[tuple[str, str], ...] = (
     ("encoder_folder", "{pretrain.out}"),
+    ("nnunet", "{pretrain.out}"),
+    ("swin_ssl", "{pretrain.out}"),
+    ("voco", "{pretrain.out}"),
     ("monai_bundle", "{finetune.out}/pretrained"),
 )
 """Which run a format exports when ``run`` is not set; its folder is ``{work}/export/<format>``."""

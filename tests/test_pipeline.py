@@ -49,6 +49,13 @@ def test_paths_between_stages_follow_from_the_working_folder(tmp_path):
     assert len({config.out for _, config in whole.stages() if hasattr(config, "out")}) == 7
 
 
+def test_formats_of_encoders_export_the_pretraining(tmp_path):
+    forms = ("encoder_folder", "nnunet", "swin_ssl", "voco")
+    whole = config(tmp_path, predict=None, export=[{"format": {"name": form}} for form in forms])
+    assert {item.run for item in whole.export} == {tmp_path / "w" / "pretrain"}
+    assert [item.out.name for item in whole.export] == list(forms)
+
+
 def test_what_is_set_is_kept_and_carried_on(tmp_path):
     whole = config(
         tmp_path,
