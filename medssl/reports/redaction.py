@@ -64,11 +64,11 @@ _DATES: Final = (
 _PHONE_LABEL: Final = (
     r"(?:tel(?:ephone|efon)?|t[ée]l[ée]phone|tel[ée]fono|phone|fax|pager|ext(?:ension)?|mobile)"
 )
+_PHONE_LABELLED: Final = rf"{_PHONE_LABEL}\b\.?[ \t]*+(?:n[or]\.?[ \t]*+)?(?::[ \t]*+)?"
 _PHONES: Final = (
     r"\+\d{1,3}[ \t.\-/]?(?:\(0\))?[ \t]?(?:\(?\d{1,5}\)?[ \t.\-/]?){2,6}\d{1,4}",
     r"\(?\d{3}\)?[ \t.\-]\d{3}[ .\-]\d{4}",
-    rf"(?P<keep>{_PHONE_LABEL}\b\.?[ \t]*+(?:n[or]\.?[ \t]*+)?(?::[ \t]*+)?)"
-    r"[\d(][\d \t().\-/]{2,}\d",
+    rf"(?P<keep>{_PHONE_LABELLED})[\d(][\d \t().\-/]{{2,}}\d",
 )
 _AGES: Final = (
     r"(?:9\d|1[0-2]\d)(?=[ \t-]*(?:years?|yrs?|y/o|yo\b|jährig|jahre|ans\b|años\b|anni\b|jaar\b))",
