@@ -1,7 +1,9 @@
 """The export stage: a run in, a verified artefact for another tool out."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny
 
@@ -12,7 +14,8 @@ from medssl.export.model_card import CardConfig
 from medssl.export.papers import write_papers
 from medssl.export.signature import fingerprint, read_private_key
 from medssl.runs.digest import digest_file
-from medssl.runs.folder import atomic_path
+from medssl.runs.folder import atomic_path, plain
+from medssl.runs.manifest import Summary
 from medssl.runs.stage import StageResult, open_stage
 from medssl.runs.tracking import TrackingConfig
 
@@ -73,10 +76,18 @@ def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:
             write_papers(folder, form, config.run, config.card, found, config.signing_key)
         files = sorted(path for path in config.artefact.rglob("*") if path.is_file())
         return run.finish(
-            summary={"format": config.format.name, **found},
+            summary={"format": config.format.name, **_in_words(found)},
             look_at={
                 "artefact": config.artefact.name,
                 "model card": f"{config.artefact.name}/{form.readme}",
             },
             outputs={str(path.relative_to(config.artefact)): digest_file(path) for path in files},
         )
+
+
+def _in_words(found: Mapping[str, Any]) -> Summary:
+    """Return what was found as a summary has it: lists and sections as JSON."""
+    return {
+        name: value if isinstance(value, str | int | float) else json.dumps(plain(value))
+        for name, value in found.items()
+    }

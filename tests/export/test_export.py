@@ -108,3 +108,16 @@ def test_what_cannot_be_exported_is_explained(tmp_path, encoder):
         validate(
             ExportConfig, tree | {"format": {"name": "encoder_folder"}, "name": "../up"}, where="x"
         )
+
+
+def test_what_was_verified_may_be_lists_and_sections(tmp_path, encoder, monkeypatch):
+    original = EncoderFolder.verify
+
+    def more(self, run, folder):
+        return {**original(self, run, folder), "sizes": [8, 16], "parts": {"a": None}}
+
+    monkeypatch.setattr(EncoderFolder, "verify", more)
+    result = export(encoder_config(encoder, tmp_path / "out"))
+    assert result.summary["sizes"] == "[8, 16]"
+    assert result.summary["parts"] == '{"a": null}'
+    assert "- sizes: [8, 16]\n" in (result.folder / "encoder_folder" / "README.md").read_text()
