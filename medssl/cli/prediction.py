@@ -38,6 +38,10 @@ def predict(  # noqa: PLR0913, PLR0917  options, each by its name
     report: Annotated[
         bool | None, typer.Option("--report", help="Also write a page to look at.")
     ] = None,
+    send: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Archive that DICOM outputs go to as well."),
+    ] = None,
     config: Refined = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -48,4 +52,5 @@ def predict(  # noqa: PLR0913, PLR0917  options, each by its name
     paths, overrides = split_overrides(inputs)
     outputs = [{"name": name.strip()} for name in to.split(",")] if to else None
     given = {"model": model, "inputs": paths, "out": out, "outputs": outputs, "report": report}
+    given["send"] = send
     Request("predict", config, given, overrides, overwrite, dry_run).run()

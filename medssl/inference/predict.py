@@ -2,7 +2,9 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from medssl.config.choice import find
@@ -27,12 +29,15 @@ from medssl.inference.rows import (
 from medssl.inference.scans import Scan, ScanReader
 from medssl.inference.series import Wanted
 from medssl.inference.sources import Source, digest_sources, find_sources
+from medssl.io.sources.base import SourceError
+from medssl.io.sources.storing import WebStore
 from medssl.runs.progress import track
 from medssl.runs.stage import StageResult, StageRun, open_stage
 
 __all__ = ["PredictConfig", "predict", "predict_scan"]
 
 _MOST_IN_FIGURE = 8
+_NOT_SENT = "not sent"
 _PAGE = "page"
 """The output that `report` asks for."""
 
@@ -87,6 +92,7 @@ class _Work:
         if config.report and _PAGE not in {each.name for each in wanted}:
             wanted.append(find(OUTPUTS, _PAGE).Config())
         self.outputs: list[Output] = [each.build() for each in wanted]
+        self.store = WebStore(config.send, config.dicomweb) if config.send else None
         self.reader = ScanReader(
             wanted=Wanted(
                 modality=about.modality,
@@ -121,8 +127,21 @@ class _Work:
             written += output.write(done, self.config.out)
         files = [str(path.relative_to(self.config.out)) for path in written]
         seconds = time.monotonic() - started
-        self.rows.append(row_of(predicted, overlay, files[bool(overlay) :], seconds))
+        row = row_of(predicted, overlay, files[bool(overlay) :], seconds)
+        self.rows.append(replace(row, sent=self._sent(written)))
         self.volumes += volume_rows(predicted)
+
+    def _sent(self, written: Sequence[Path]) -> str:
+        """Send what is DICOM; return what became of it."""
+        if self.store is None:
+            return ""
+        objects = [path for path in written if path.suffix == ".dcm"]
+        try:
+            for path in objects:
+                self.store.send(path)
+        except SourceError as error:
+            return f"{_NOT_SENT}: {error.problem}"
+        return f"{len(objects)} objects"
 
     def _name(self, stem: str) -> str:
         """Return ``stem``, or one like it where an earlier scan has it."""
@@ -174,6 +193,9 @@ class _Work:
         summary |= {name: outcomes.count(name) for name in ("predicted", "refused")}
         if "skipped" in outcomes:
             summary["series_and_files_skipped"] = outcomes.count("skipped")
+        unsent = sum(row.sent.startswith(_NOT_SENT) for row in self.rows)
+        if unsent:
+            summary["not_sent"] = unsent
         codes = [row.reason_code for row in self.rows if row.outcome == "refused"]
         if codes:
             counted = [f"{code} ({codes.count(code)})" for code in sorted(set(codes))]

@@ -36,6 +36,9 @@ class PredictConfig(FetchSettings):
         Field(min_length=1),
     ] = (Nifti.Config(),)
     """What predictions are written as, by the names of files in medssl/inference/outputs."""
+    send: Source | None = None
+    """Address of a picture archive (dicomweb+https://host/path) that DICOM outputs are sent to as
+    well; `dicomweb` says who we are there."""
     report: bool = False
     """Also write a page to look at, as the output `page` does."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

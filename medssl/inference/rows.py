@@ -28,6 +28,8 @@ class Row:
     files: str = ""
     """Everything that was written, separated by `; `."""
     overlay: str = ""
+    sent: str = ""
+    """Of what was to be sent: how many objects the archive has, or why it does not."""
     shape: str = ""
     spacing_mm: str = ""
     answers: str = ""

@@ -49,10 +49,11 @@ def segmentation_object(
             lack what a segmentation refers to.
     """
     if volume.regularized:
+        why = ", ".join(volume.regularized)
         raise RejectedFileError(
             "resampled_image",
-            f"its slices formed no regular grid and were resampled: {', '.join(volume.regularized)}; "
-            "masks of it lie on no slice of the series, but NIfTI has them",
+            f"its slices were resampled to a regular grid ({why}), so its masks lie on no slice of "
+            "the series; NIfTI has them",
         )
     headers = source_headers(slices)
     if len(slices) != volume.shape[2]:

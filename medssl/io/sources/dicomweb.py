@@ -46,6 +46,32 @@ class DicomWebConfig(Config):
     """When to give up."""
 
 
+def open_session(url: str, config: DicomWebConfig) -> WebSession:
+    """Return a session with the service at ``dicomweb+https://host/path``; nothing is sent yet.
+
+    Raises:
+        SourceError: the address, the token or a certificate cannot be used.
+    """
+    address = url.rstrip("/")
+    if "@" in address:
+        raise SourceError(
+            "an address with a user name and password in it would be shown and kept",
+            hint="put user:password into a file; set dicomweb.token_file, dicomweb.login=basic",
+        )
+    if "?" in address or "#" in address:
+        raise SourceError(
+            "the address of an archive is its service's alone, without a query",
+            hint="what follows the ? belongs into `query`, a secret into dicomweb.token_file",
+        )
+    token = None if config.token_file is None else TokenFile(config.token_file, config.login)
+    return WebSession(
+        address.removeprefix("dicomweb+"),
+        tls=config.tls,
+        token=token,
+        timeout_s=config.patience.timeout_s,
+    )
+
+
 class DicomWebSource(PictureArchive):
     """A picture archive on the web."""
 
@@ -61,24 +87,8 @@ class DicomWebSource(PictureArchive):
             SourceError: the token or a certificate cannot be used.
         """
         self.label = url.rstrip("/")
-        if "@" in self.label:
-            raise SourceError(
-                "an address with a user name and password in it would be shown and kept",
-                hint="put user:password into a file; set dicomweb.token_file, dicomweb.login=basic",
-            )
-        if "?" in self.label or "#" in self.label:
-            raise SourceError(
-                "the address of an archive is its service's alone, without a query",
-                hint="what follows the ? belongs into `query`, a secret into dicomweb.token_file",
-            )
         self._config, self._query, self.patience = config, query, config.patience
-        token = None if config.token_file is None else TokenFile(config.token_file, config.login)
-        self._web = WebSession(
-            self.label.removeprefix("dicomweb+"),
-            tls=config.tls,
-            token=token,
-            timeout_s=config.patience.timeout_s,
-        )
+        self._web = open_session(url, config)
         self._accept = _AS_STORED
 
     def series(self) -> Iterator[tuple[SeriesUid, int | None]]:

@@ -24,6 +24,9 @@ _AS_WRITTEN = "*?,:/"
 _MAY_PASS = frozenset({408, 425, 429})
 _UNACCEPTABLE = frozenset({400, 406, 415})
 _LEAST_SERVER_ERROR = 500
+_JSON = "application/dicom+json"
+_STORED_OR_TOLD = frozenset({200, 202, 409})
+"""Stored, or not all of it, or none: the body says what and why (PS3.18 10.5.3.1)."""
 _LONGEST_JSON_BYTES, _PIECE_BYTES = 2**28, 2**16
 
 
@@ -101,7 +104,7 @@ class WebSession:
             TryAgainError: a failure that may pass.
             SourceError: any other.
         """
-        with self.get(path, "application/dicom+json", parameters) as answer:
+        with self.get(path, _JSON, parameters) as answer:
             if answer.status_code == requests.codes.no_content:
                 return []
             try:
@@ -117,22 +120,49 @@ class WebSession:
         self, path: str, accept: str, parameters: Mapping[str, str] | None = None
     ) -> Iterator[requests.Response]:
         """Yield the answer to a request, its body not yet read; failures inside are explained."""
-        answer = self._send(path, accept, parameters)
+        headers = {"Accept": accept}
+        answer = self._send(path, headers, parameters)
         if answer.status_code == requests.codes.unauthorized and self._token and self._token.read():
             answer.close()
-            answer = self._send(path, accept, parameters)
+            answer = self._send(path, headers, parameters)
         with answer, _explained(self._url):
             _check_status(answer)
             yield answer
 
+    def post(self, path: str, body: bytes, content_type: str) -> Any:
+        """Send ``body``; return the JSON that the archive answers with, also where it refuses it.
+
+        Raises:
+            TryAgainError: a failure that may pass.
+            SourceError: any other.
+        """
+        headers = {"Accept": _JSON, "Content-Type": content_type}
+        answer = self._send(path, headers, body=body)
+        if answer.status_code == requests.codes.unauthorized and self._token and self._token.read():
+            answer.close()
+            answer = self._send(path, headers, body=body)
+        with answer, _explained(self._url):
+            if answer.status_code not in _STORED_OR_TOLD:
+                _check_status(answer)
+            try:
+                return json.loads(_whole(answer) or b"{}")
+            except ValueError:
+                raise unexpected(answer) from None
+
     def _send(
-        self, path: str, accept: str, parameters: Mapping[str, str] | None
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        parameters: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> requests.Response:
         with _explained(self._url):
-            return self._session.get(
+            return self._session.request(
+                "GET" if body is None else "POST",
                 f"{self._url}/{path}",
                 params=urlencode(parameters or {}, quote_via=quote, safe=_AS_WRITTEN),
-                headers={"Accept": accept},
+                data=body,
+                headers=dict(headers),
                 timeout=self._timeout_s,
                 stream=True,
                 verify=self._verify,  # on the session an environment variable would count more

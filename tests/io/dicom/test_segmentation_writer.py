@@ -124,7 +124,7 @@ def test_masks_on_resampled_slices_are_refused(tmp_path):
     phantoms.write_dicom(tmp_path / "in", phantoms.phantom(affine, SHAPE), affine, edit=shifted)
     found = read(tmp_path / "in")
     assert found.volume.regularized
-    with pytest.raises(RejectedFileError, match="lie on no slice of the series"):
+    with pytest.raises(RejectedFileError, match="its masks lie on no slice"):
         written(found, tmp_path / "seg.dcm")
 
 
