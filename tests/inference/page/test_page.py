@@ -21,6 +21,7 @@ from tests.browsers import Visit, needs_browser
 from tests.finetuned import affine, finetuned, phantom
 
 RED, BLUE = 0, 2
+SIZE_PX = 1000, 760  # small: a volume is drawn without a graphics card
 DESCRIPTION = ModelDescription(
     title="Balls",
     task={"name": "segmentation"},
@@ -57,7 +58,7 @@ def written(folder, one, **options):
 
 def tinted(picture, channel):
     """Return how many pixels are of the overlay's red or blue; those of a scan are grey."""
-    inside = picture[:, :1000].astype(int)
+    inside = picture[:, :600].astype(int)
     other = BLUE if channel == RED else RED
     return int((inside[..., channel] - inside[..., other] > 45).sum())
 
@@ -68,10 +69,11 @@ def embedded(page, part):
     return nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
 
 
+@pytest.mark.slow  # many pictures of a volume, drawn without a graphics card
 @needs_browser
 def test_a_browser_shows_scan_and_overlay_and_asks_nobody(tmp_path):
     page = written(tmp_path, predicted(warnings=("It looks unlike the scans.",)))
-    with Visit(page, tmp_path) as visit:
+    with Visit(page, tmp_path, *SIZE_PX) as visit:
         visit.wait("document.documentElement.dataset.ready")
         both = visit.picture()
         visit.value("document.querySelector('[data-label=\"0\"]').click()")
@@ -90,17 +92,17 @@ def test_a_browser_shows_scan_and_overlay_and_asks_nobody(tmp_path):
         assert visit.errors == []
         assert {url.split(":")[0] for url in visit.requests} == {"file", "data"}
         assert visit.requests.count(page.as_uri()) == 1
-    grey = (np.ptp(none[300:800, :900].astype(int), axis=2) < 4) & (none[300:800, :900, 0] > 40)
-    assert grey.sum() > 50_000
-    assert tinted(both, RED) > 10_000
-    assert tinted(both, BLUE) > 3_000
+    grey = (np.ptp(none[250:600, :600].astype(int), axis=2) < 4) & (none[250:600, :600, 0] > 40)
+    assert grey.sum() > 10_000
+    assert tinted(both, RED) > 8_000
+    assert tinted(both, BLUE) > 1_500
     assert tinted(kernel, RED) < 3_000
-    assert tinted(kernel, BLUE) > 3_000
+    assert tinted(kernel, BLUE) > 1_500
     assert tinted(none, BLUE) < tinted(kernel, BLUE) / 5
     assert tinted(faint, RED) < tinted(both, RED) / 5
     pictures = list(looks.values())
     differ = [(a != b).any(axis=2).sum() for a, b in itertools.pairwise(pictures)]
-    assert min(differ) > 10_000
+    assert min(differ) > 5_000
     for said in (
         DESCRIPTION.weights_digest,
         "Not for diagnosis",
@@ -116,7 +118,7 @@ def test_names_are_data(tmp_path):
     evil = "</script><img src=x onerror=document.title='owned'>"
     one = predicted(masks=Masks(names=(evil, "b"), numbers_IJK=phantom(3)[1]), warnings=(evil,))
     page = written(tmp_path, one)
-    with Visit(page, tmp_path) as visit:
+    with Visit(page, tmp_path, *SIZE_PX) as visit:
         visit.wait("document.documentElement.dataset.ready")
         assert "owned" not in visit.value("document.title")
         assert visit.value("document.querySelectorAll('img').length") == 0
@@ -126,7 +128,7 @@ def test_names_are_data(tmp_path):
 
 @needs_browser
 def test_a_page_reaches_nobody_even_if_it_wanted_to(tmp_path):
-    with Visit(written(tmp_path, predicted()), tmp_path) as visit:
+    with Visit(written(tmp_path, predicted()), tmp_path, *SIZE_PX) as visit:
         visit.wait("document.documentElement.dataset.ready")
         got = visit.value("fetch('http://127.0.0.1:9/').then(() => 'sent', e => 'refused')")
         assert got == "refused"
@@ -136,7 +138,7 @@ def test_a_page_reaches_nobody_even_if_it_wanted_to(tmp_path):
 @needs_browser
 def test_answers_about_a_whole_volume_have_a_page_too(tmp_path):
     page = written(tmp_path, predicted(masks=None, answers={"yes": 0.75, "no": 0.25}))
-    with Visit(page, tmp_path) as visit:
+    with Visit(page, tmp_path, *SIZE_PX) as visit:
         visit.wait("document.documentElement.dataset.ready")
         assert "0.75" in visit.value("document.body.innerText")
         assert tinted(visit.picture(), RED) < 3_000
