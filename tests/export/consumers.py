@@ -1,4 +1,4 @@
-"""What MONAI Label and the Deploy SDK do with a bundle, told again from their sources.
+"""What MONAI Label and the Deploy SDK do with a bundle.
 
 Neither can be installed here: MONAI Label brings a server, the SDK needs Holoscan. The names of
 files and keys, their order and their strictness are those of ``monailabel/tasks/infer/bundle.py``
