@@ -79,7 +79,7 @@ class Patches(nn.Module):
         if self.places is not None:
             x_BND = x_BND + on_grid(self.places, map_BDIJK.shape[2:]).to(x_BND.dtype)
         if self.registers is not None:
-            registers_BRD = self.registers.to(x_BND.dtype).expand(len(x_BND), -1, -1)
+            registers_BRD = self.registers.to(x_BND.dtype).expand(x_BND.shape[0], -1, -1)
             x_BND = torch.cat([registers_BRD, x_BND], dim=1)
         return x_BND
 

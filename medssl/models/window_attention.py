@@ -183,7 +183,7 @@ def _attend(
     qkv_BTC: Tensor, group: WindowGroup, bias_HNN: Tensor, attention: WindowAttention
 ) -> Tensor:
     """Attention inside every window of one group, ``(B, W * R, C)``."""
-    batch, heads, places = len(qkv_BTC), attention.num_heads, len(group.real_R)
+    batch, heads, places = qkv_BTC.shape[0], attention.num_heads, len(group.real_R)
     shape = (batch * group.windows, places, 3, heads, -1)
     q_WHRD, k_WHRD, v_WHRD = qkv_BTC.reshape(shape).permute(2, 0, 3, 1, 4)
     bias_HRN = _logit_bias(group, bias_HNN)
@@ -218,7 +218,7 @@ def _weigh(
     q_WHRD: Tensor, k_WHND: Tensor, v_WHND: Tensor, bias_HRN: Tensor, scale: float
 ) -> Tensor:
     if q_WHRD.is_cuda:
-        bias_WHRN = bias_HRN.to(q_WHRD.dtype).expand(len(q_WHRD), -1, -1, -1)
+        bias_WHRN = bias_HRN.to(q_WHRD.dtype).expand(q_WHRD.shape[0], -1, -1, -1)
         return F.scaled_dot_product_attention(
             q_WHRD, k_WHND, v_WHND, attn_mask=bias_WHRN, scale=scale
         )

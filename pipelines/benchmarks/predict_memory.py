@@ -157,7 +157,8 @@ def run_monai(model: str, scan: str, mask: str) -> None:
 
 def differing(ours: Path, theirs: Path) -> int:
     """Return in how many voxels two masks differ."""
-    one, other = (np.asanyarray(nibabel.load(path).dataobj) for path in (ours, theirs))
+    images: list[Any] = [nibabel.load(path) for path in (ours, theirs)]
+    one, other = (np.asanyarray(image.dataobj) for image in images)
     return int(np.count_nonzero(one != other))
 
 
@@ -177,7 +178,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scan", type=Path, default=SCAN)
     parser.add_argument("--shape", type=int, nargs=3, default=[512, 512, 300])
     parser.add_argument("--classes", type=int, default=4)

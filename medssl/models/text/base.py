@@ -89,8 +89,20 @@ class TextEncoder(Configurable, nn.Module):
     def write_description(self, folder: Path) -> None:
         """Write all but the weights: the network's description and the tokenizer."""
         description = {**self._network.config.to_dict(), "max_tokens": self.max_tokens}
+        description.pop("_name_or_path", None)  # where it lay on this machine is nobody's business
         write_json(folder / STORED_DESCRIPTION, description)
         self.tokenizer.write(folder / STORED_TOKENIZER)
+
+    def portable_config(self) -> Config:
+        """Return its options as they stand beside a stored model: no place on this machine."""
+        return self.config
+
+    def packaged(self) -> dict[str, Any] | None:
+        """Return which installed package holds exactly these weights; None where none does.
+
+        ``package``, its ``version``, and ``sha256`` of its files by name.
+        """
+        return None
 
     @property
     def _network(self) -> Any:

@@ -15,9 +15,13 @@ class HFFolder(TextEncoder):
 
     class Config(TextEncoder.Config):
         path: Path
-        """The folder; no name of a model on a hub."""
+        """The folder; no name of a model on a hub. In the description of a stored model it is the
+        folder beside that description, which alone is read."""
 
     config: Config
+
+    def portable_config(self) -> Config:
+        return self.config.model_copy(update={"path": Path("text")})
 
     def folder(self) -> Path:
         check_text_folder(self.config.path)

@@ -1,8 +1,9 @@
 """A small general text encoder whose weights come from the Python package registry."""
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from medssl.errors import InputError
 from medssl.models.text.base import TextEncoder
@@ -26,6 +27,11 @@ class MiniLM(TextEncoder):
 
     class Config(TextEncoder.Config):
         pass
+
+    def packaged(self) -> dict[str, Any] | None:
+        if not self.frozen:
+            return None
+        return {"package": PACKAGE, "version": version(PACKAGE), "sha256": dict(_SHA256)}
 
     def folder(self) -> Path:
         spec = find_spec(PACKAGE)

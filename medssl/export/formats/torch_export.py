@@ -1,0 +1,147 @@
+"""A network as a program of torch.export: for PyTorch without medssl, C++, and AOTInductor."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from medssl.export import open_program
+from medssl.export.formats._checkpoint import largest_difference
+from medssl.export.formats._graph import Graph, GraphFormat, random_input, sizes_written
+from medssl.export.model_card import CardConfig
+from medssl.export.verify import REPORT, VerificationError
+from medssl.models.weights import write_tensors
+
+MODEL = "model.pt2"
+TOLERANCE = 1e-5
+"""Largest difference of an output, relative to its largest number; usually there is none."""
+_PICKLED = ("custom_obj", "opaque_obj")
+
+_USAGE = """\
+```python
+import torch
+
+network = torch.export.load("model.pt2").module()   # nothing of medssl is needed
+outputs = network(x_BCIJK)                           # float32 in [0, 1]; names in config.json
+```
+
+`config.json` says which sizes the program takes, how intensities and spacing are prepared, and
+what each output is, in their order. Axes of the image go towards right, anterior, superior.
+
+A `.pt2` is an archive of JSON and raw tensors, and this one holds no pickle. But
+`torch.export.load` unpickles whatever pickle an archive does hold, and evaluates expressions of
+its JSON: to open one is to trust whoever made it. Run `medssl verify FOLDER` first, and open none
+from unknown hands; the formats `onnx` and `encoder_folder` hold nothing that can run."""
+
+
+class TorchExport(GraphFormat):
+    """``model.pt2`` and ``config.json``, run in a process without medssl before it is kept."""
+
+    class Config(GraphFormat.Config):
+        """The grid, as of every traced graph."""
+
+    title = "Encoder, as a program of torch.export"
+    usage = _USAGE
+    library = "pytorch"
+
+    def write(self, run: Path, folder: Path, card: CardConfig) -> None:
+        graph = self.open(run)
+        program, sizes = self.trace(run, graph)
+        program.example_inputs = None  # they would be a pickle
+        torch.export.save(program, folder / MODEL)
+        self.describe(folder, graph, sizes, torch=version("torch").partition("+")[0])
+
+    def verify(self, run: Path, folder: Path) -> dict[str, Any]:
+        held = pickles(folder / MODEL)
+        if held:
+            raise VerificationError(f"{MODEL} holds a pickle, {held[0]}", hint=REPORT)
+        graph = self.open(run)
+        shapes = sizes_written(folder, graph).tried
+        inputs = [random_input(shape, seed) for seed, shape in enumerate(shapes)]
+        given = _run(folder, inputs, graph)
+        relative = max(
+            largest_difference(zip(graph.run(x), theirs, strict=True))
+            for x, theirs in zip(inputs, given, strict=True)
+        )
+        if not relative <= TOLERANCE:
+            raise VerificationError(
+                f"the program gives other numbers than the network: they differ by {relative:.1e} "
+                f"of the largest, at most {TOLERANCE:.0e} is allowed",
+                hint=REPORT,
+            )
+        return {
+            "opened_by": f"torch {torch.__version__}, torch.export.load, without medssl",
+            "shapes": [list(shape) for shape in shapes],
+            "largest_relative_difference": relative,
+            "pickles": 0,
+        }
+
+
+def pickles(path: Path) -> list[str]:
+    """Return the members of an archive that ``torch.export.load`` would unpickle.
+
+    Raises:
+        VerificationError: It is no archive, or not one of torch.export.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if archive.getinfo(name).file_size]
+            told = {
+                name: json.loads(archive.read(name))
+                for name in names
+                if name.endswith(("_weights_config.json", "_constants_config.json"))
+            }
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise VerificationError(
+            f"{path.name} cannot be read back as a program ({type(error).__name__})", hint=REPORT
+        ) from error
+    marked = [
+        f"{name}: {entry}"
+        for name, index in told.items()
+        for entry, payload in index.get("config", {}).items()
+        if payload.get("use_pickle")
+    ]
+    return marked + [name for name in names if _unpickled(PurePosixPath(name))]
+
+
+def _unpickled(member: PurePosixPath) -> bool:
+    return (
+        member.suffix == ".pt"
+        or "sample_inputs" in member.parts
+        or "aotinductor" in member.parts
+        or member.name.startswith(_PICKLED)
+    )
+
+
+def _run(folder: Path, inputs: list[torch.Tensor], graph: Graph) -> list[list[torch.Tensor]]:
+    """Return the outputs for each input, as a process without medssl computes them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        asked, answered = Path(scratch) / "in.safetensors", Path(scratch) / "out.safetensors"
+        write_tensors(asked, {str(number): x for number, x in enumerate(inputs)})
+        threads = str(torch.get_num_threads())
+        command = [sys.executable, "-I", open_program.__file__, folder / MODEL, asked, answered]
+        done = subprocess.run(  # noqa: S603  our own module, without a shell
+            [*(str(part) for part in command), threads],
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise VerificationError(f"torch cannot run the program: {last[:200]}", hint=REPORT)
+        try:
+            given = load_file(answered)
+        except (SafetensorError, OSError) as error:
+            raise VerificationError("the program gave no tensors", hint=REPORT) from error
+    names = range(len(graph.outputs))
+    return [[given[f"{number}/{name}"] for name in names] for number in range(len(inputs))]
