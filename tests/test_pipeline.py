@@ -45,7 +45,7 @@ def test_paths_between_stages_follow_from_the_working_folder(tmp_path):
     assert whole.finetune.encoder_from == whole.pretrain.out == work / "pretrain"
     assert whole.evaluate.finetune == (whole.finetune.out,)
     assert [item.run for item in whole.export] == [work / "pretrain", work / "finetune/pretrained"]
-    assert whole.predict.model == whole.export[1].artefact
+    assert whole.predict.model == str(whole.export[1].artefact)
     assert len({config.out for _, config in whole.stages() if hasattr(config, "out")}) == 7
 
 
