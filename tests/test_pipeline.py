@@ -99,13 +99,13 @@ def test_mistakes_of_all_sections_come_at_once(tmp_path):
             tmp_path,
             curate={"nam": "x"},
             predict={},
-            export=[{"format": {"name": "onnx"}}],
+            export=[{"format": {"name": "onyx"}}],
             pretrian={},
         )
     text = str(caught.value)
     assert "curate.nam: unknown key. Did you mean 'name'?" in text
     assert "predict.inputs: required, but not set" in text
-    assert "export.0.format: unknown name 'onnx'." in text
+    assert "export.0.format: unknown name 'onyx'." in text
     assert "pretrian: unknown key. Did you mean 'pretrain'?" in text
 
 

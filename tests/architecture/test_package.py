@@ -34,7 +34,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     code = {n for n in names if not n.split("/")[0].endswith(".dist-info")}
-    kinds = ("*.py", "*.html", "*.yaml", "py.typed")
+    kinds = ("*.py", "*.html", "*.yaml", "py.typed", "page/*.js", "page/*.txt")
     package = {p for kind in kinds for p in (ROOT / "medssl").rglob(kind)}
     assert code == {path.relative_to(ROOT).as_posix() for path in package}
     assert any(name.endswith("licenses/LICENSE") for name in names)
