@@ -181,15 +181,15 @@ def test_fractions_keep_their_value_to_a_step_of_16_bits(tmp_path):
 
 def test_the_command_writes_a_page_per_volume_without_what_the_input_is_called(tmp_path):
     scan = finetuned().parent / "balls" / "imagesTr" / "ball_0.nii.gz"
-    renamed = tmp_path / "DOE_JANE.nii.gz"
+    renamed = tmp_path / "WINTERBOTTOM_ADA.nii.gz"
     renamed.write_bytes(scan.read_bytes())
     model = {"model": finetuned() / "pretrained", "inputs": (renamed,), "out": tmp_path / "out"}
     predict(PredictConfig(**model, report=True, tracking={"enabled": False}))
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert "pages/DOE_JANE.html" in row["files"]
-    text = (tmp_path / "out" / "pages" / "DOE_JANE.html").read_text()
-    assert "DOE" not in re.sub(r'<script type="text/plain".*?</script>', "", text)
+    assert "pages/WINTERBOTTOM_ADA.html" in row["files"]
+    text = (tmp_path / "out" / "pages" / "WINTERBOTTOM_ADA.html").read_text()
+    assert "WINTERBOTTOM" not in re.sub(r'<script type="text/plain".*?</script>', "", text)
     assert str(tmp_path) not in text
 
 
