@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.config.choice import find
-from medssl.errors import RejectedFileError
+from medssl.errors import InputError, RejectedFileError
 from medssl.inference.doubts import doubts
 from medssl.inference.model_source import open_model
 from medssl.inference.outputs.base import OUTPUTS, Output
@@ -49,7 +49,7 @@ def predict(config: PredictConfig, *, overwrite: bool = False) -> StageResult:
     ``overlays/<name>.png`` per volume and some of these in ``overlays.png``.
 
     Raises:
-        InputError: The model cannot be used.
+        InputError: The model cannot be used, or there is something to send to and nothing to send.
         StoreError: The registry that it is to be taken from cannot be reached.
         FolderError: ``config.out`` holds something else, and ``overwrite`` is off.
     """
@@ -93,6 +93,11 @@ class _Work:
             wanted.append(find(OUTPUTS, _PAGE).Config())
         self.outputs: list[Output] = [each.build() for each in wanted]
         self.store = WebStore(config.send, config.dicomweb) if config.send else None
+        if self.store and not any(output.dicom for output in self.outputs):
+            raise InputError(
+                "there is nothing to send: no output writes DICOM",
+                hint="add --to dicom_seg, or dicom_sr for answers about whole scans",
+            )
         self.reader = ScanReader(
             wanted=Wanted(
                 modality=about.modality,
@@ -135,13 +140,15 @@ class _Work:
         """Send what is DICOM; return what became of it."""
         if self.store is None:
             return ""
-        objects = [path for path in written if path.suffix == ".dcm"]
-        try:
-            for path in objects:
-                self.store.send(path)
-        except SourceError as error:
-            return f"{_NOT_SENT}: {error.problem}"
-        return f"{len(objects)} objects"
+        kept = 0
+        for path in written:
+            if path.suffix == ".dcm":
+                try:
+                    self.store.send(path)
+                except SourceError as error:
+                    return f"{_NOT_SENT}: {error.problem}; {kept} sent before"
+                kept += 1
+        return f"{kept} objects"
 
     def _name(self, stem: str) -> str:
         """Return ``stem``, or one like it where an earlier scan has it."""

@@ -36,6 +36,10 @@ REASONS: dict[str, Reason] = {
         "again."
     ),
     "damaged_header": Reason("The header is damaged or cut short and cannot be understood."),
+    "not_for_dicom": Reason(
+        "Its header, a name that the model gives, or an answer cannot be written as DICOM; NIfTI "
+        "and JSON do not need them."
+    ),
     "too_large": Reason(
         "The header announces {announced_mib:.0f} MiB of voxels, more than the {limit_mib:.0f} "
         "MiB allowed. If it is real, raise `max_volume_mib`."

@@ -21,9 +21,10 @@ SHOWN_ELSEWHERE = ARCHIVES | {
     "incomplete_redelivery",
     "burned_in_text",
     "out_of_memory",
+    "not_for_dicom",
 }
 """In tests/ingest/test_isolation.py, test_redelivery.py and test_burned_in_text.py, and in
-tests/io/test_untrusted.py."""
+tests/io/test_untrusted.py, and in tests/io/dicom/test_segmentation_writer.py."""
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,14 @@ def _run(folder: Path, inputs: list[torch.Tensor], graph: Graph) -> list[list[to
         asked, answered = Path(scratch) / "in.safetensors", Path(scratch) / "out.safetensors"
         write_tensors(asked, {str(number): x for number, x in enumerate(inputs)})
         threads = str(torch.get_num_threads())
-        command = [sys.executable, "-I", open_program.__file__, (folder / MODEL).resolve(), asked, answered]
+        command = [
+            sys.executable,
+            "-I",
+            open_program.__file__,
+            (folder / MODEL).resolve(),
+            asked,
+            answered,
+        ]
         done = subprocess.run(  # noqa: S603  our own module, without a shell
             [*(str(part) for part in command), threads],
             cwd=scratch,

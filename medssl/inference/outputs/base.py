@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from medssl.config.choice import Configurable
 from medssl.inference.predicted import Predicted
@@ -14,6 +15,9 @@ class Output(Configurable):
 
     class Config(Configurable.Config):
         """The options of one output."""
+
+    dicom: ClassVar[bool] = False
+    """Whether it writes DICOM, which an archive can keep."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

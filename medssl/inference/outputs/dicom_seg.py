@@ -24,6 +24,7 @@ class DicomSeg(Output):
         in medssl/io/dicom/structure_codes.yaml."""
 
     config: Config
+    dicom = True
 
     def write(self, predicted: Predicted, folder: Path) -> Sequence[Path]:
         """Write the masks of a segmentation."""

@@ -20,6 +20,7 @@ class DicomSr(Output):
         """Codes of answers, by the names that the model gives them."""
 
     config: Config
+    dicom = True
 
     def write(self, predicted: Predicted, folder: Path) -> Sequence[Path]:
         """Write the answers about a whole scan."""

@@ -24,6 +24,7 @@ _MAY_BE_EMPTY: Final = (
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 """Of type 2: they must be there, also where nothing is known (PS3.3 C.7.1.1, C.7.2.1)."""
+_UTF_8: Final = "ISO_IR 192"
 _SERIES_NUMBERS_ABOVE: Final = 1000
 _MOST_SERIES_NUMBER: Final = 2**31 - 1
 
@@ -40,6 +41,9 @@ def source_headers(slices: Sequence[SliceHeader]) -> list[Dataset]:
     with untrusted("damaged_header"):
         for path in paths_of(slices):
             header = pydicom.dcmread(path, stop_before_pixels=True)
+            # What is derived has names of the model's beside the patient's, in one character set.
+            header.decode()
+            header.SpecificCharacterSet = _UTF_8
             for keyword in _MAY_BE_EMPTY:
                 if keyword not in header:
                     setattr(header, keyword, "")

@@ -22,7 +22,7 @@ from pydicom.uid import generate_uid
 from medssl.io.dicom.derived import MAKER, made_by, series_of, source_headers
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.dicom.structure_codes import CodeConfig, own_code
-from medssl.io.untrusted import silenced
+from medssl.io.untrusted import untrusted
 
 _LONGEST = 64
 _PROCEDURES = {
@@ -55,34 +55,34 @@ def report_object(
         RejectedFileError: The headers lack what a report refers to.
     """
     headers = source_headers(slices)
-    observer = ObserverContext(
-        observer_type=codes.DCM.Device,
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=generate_uid(prefix=None),
-            name=MAKER,
-            manufacturer_name=MAKER,
-            model_name=model[:_LONGEST],
-        ),
-    )
-    measurements = [
-        Measurement(name=_name(name, codes_of), value=value, unit=codes.UCUM.NoUnits)
-        for name, value in answers.items()
-    ]
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=generate_uid(prefix=None), identifier=model[:_LONGEST]
-        ),
-        algorithm_id=AlgorithmIdentification(name=model[:_LONGEST], version=made_by()),
-        measurements=measurements,
-        source_images=[_source(headers[0])],
-    )
-    content = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=observer),
-        procedure_reported=_PROCEDURES.get(modality, codes.SCT.ImagingProcedure),
-        imaging_measurements=[group],
-        title=codes.DCM.ImagingMeasurementReport,
-    )
-    with silenced():
+    with untrusted("not_for_dicom"):
+        observer = ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                uid=generate_uid(prefix=None),
+                name=MAKER,
+                manufacturer_name=MAKER,
+                model_name=model[:_LONGEST],
+            ),
+        )
+        measurements = [
+            Measurement(name=_name(name, codes_of), value=value, unit=codes.UCUM.NoUnits)
+            for name, value in answers.items()
+        ]
+        group = MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=TrackingIdentifier(
+                uid=generate_uid(prefix=None), identifier=model[:_LONGEST]
+            ),
+            algorithm_id=AlgorithmIdentification(name=model[:_LONGEST], version=made_by()),
+            measurements=measurements,
+            source_images=[_source(headers[0])],
+        )
+        content = MeasurementReport(
+            observation_context=ObservationContext(observer_device_context=observer),
+            procedure_reported=_PROCEDURES.get(modality, codes.SCT.ImagingProcedure),
+            imaging_measurements=[group],
+            title=codes.DCM.ImagingMeasurementReport,
+        )
         return ComprehensiveSR(
             evidence=headers,
             content=content,

@@ -15,7 +15,7 @@ from medssl.errors import RejectedFileError
 from medssl.io.dicom.derived import MAKER, made_by, series_of, source_headers
 from medssl.io.dicom.slices import SliceHeader
 from medssl.io.dicom.structure_codes import CodeConfig, structure_code
-from medssl.io.untrusted import silenced
+from medssl.io.untrusted import untrusted
 from medssl.io.volume import Volume
 
 _LONGEST_LABEL = 64
@@ -68,12 +68,15 @@ def segmentation_object(
         if isinstance(masks, np.ndarray) and masks.ndim == volume.array_IJK.ndim
         else np.stack([_numbers(mask, order, headers) for mask in masks], axis=-1)
     )
-    described = [
-        _described(number, name, model, (codes_of or {}).get(name))
-        for number, name in enumerate(names, start=1)
-    ]
     column_mm, row_mm, slice_mm = volume.spacing_mm
-    with silenced():
+    with untrusted("not_for_dicom"):
+        for header in headers:  # whose thickness highdicom prefers to the one it is given
+            if not header.get("SliceThickness"):
+                header.SliceThickness = round(slice_mm, 6)
+        described = [
+            _described(number, name, model, (codes_of or {}).get(name))
+            for number, name in enumerate(names, start=1)
+        ]
         return Segmentation(
             source_images=headers,
             pixel_array=frames,

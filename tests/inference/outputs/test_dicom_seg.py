@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from medssl.config.load import validate
+from medssl.errors import InputError
 from medssl.inference.predict import PredictConfig, predict
 from medssl.io.dicom.read import read_dicom_folder
 from medssl.io.nifti import write_nifti
@@ -79,6 +80,16 @@ def test_an_archive_keeps_it_beside_its_study(tmp_path):
         assert mine.PixelData in requests.get(wado, headers=wanted, timeout=10).content
 
 
+def test_one_that_cannot_be_written_does_not_end_the_others(tmp_path):
+    write_series(
+        tmp_path / "bad", Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4", PatientSex="X"
+    )
+    mr_series(tmp_path / "good")
+    _, rows = run(tmp_path, inputs=[tmp_path / "bad", tmp_path / "good"])
+    assert [row["outcome"] for row in rows] == ["refused", "predicted"]
+    assert "cannot be written as DICOM" in rows[0]["reason"]
+
+
 class Archive(http.server.BaseHTTPRequestHandler):
     """An archive that answers as it is told."""
 
@@ -132,3 +143,9 @@ def test_a_silent_archive_is_told_after_some_patience(tmp_path):
     _, (row,) = run(tmp_path, send=address, dicomweb={"patience": patience})
     assert row["sent"].startswith("not sent: ")
     assert "tried 2 times" in row["sent"]
+
+
+def test_nothing_to_send_is_told_before_anything_is_predicted(tmp_path):
+    mr_series(tmp_path / "in")
+    with pytest.raises(InputError, match="there is nothing to send: no output writes DICOM"):
+        run(tmp_path, send="dicomweb+http://127.0.0.1:1", outputs=[{"name": "nifti"}])

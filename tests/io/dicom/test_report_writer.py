@@ -48,3 +48,10 @@ def test_codes_may_be_given(tmp_path):
 def test_what_is_no_dicom_has_no_study():
     with pytest.raises(RejectedFileError, match="of DICOM inputs only"):
         report_object((), ANSWERS, modality="CT", model="x")
+
+
+def test_an_answer_that_is_no_number_is_told(tmp_path):
+    write_series(tmp_path / "in")
+    found = read(tmp_path / "in")
+    with pytest.raises(RejectedFileError, match="cannot be written as DICOM"):
+        report_object(found.slices, {"yes": float("nan")}, modality="CT", model="x")

@@ -140,3 +140,39 @@ def test_what_is_no_dicom_has_no_series(tmp_path):
     found = read(tmp_path / "in")
     with pytest.raises(RejectedFileError, match="of DICOM inputs only"):
         segmentation_object(found.volume, (), numbers(found.volume.shape), NAMES, model="a model")
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_letters_of_the_patient_and_of_the_model_are_kept(tmp_path, charset, name):
+    write_series(tmp_path / "in", SpecificCharacterSet=charset, PatientName=name)
+    found = read(tmp_path / "in")
+    seg = pydicom.dcmread(written(found, tmp_path / "seg.dcm", names=("肝臓", "äußeres Horn")))
+    assert str(seg.PatientName) == name
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["肝臓", "äußeres Horn"]
+
+
+def test_slices_need_not_say_how_thick_they_are(tmp_path):
+    for path in write_series(tmp_path / "in"):
+        ds = pydicom.dcmread(path)
+        del ds.SliceThickness
+        ds.save_as(path)
+    found = read(tmp_path / "in")
+    path = written(found, tmp_path / "seg.dcm")
+    assert complaints(path) == []
+    expected = numbers(found.volume.shape)
+    assert (read_masks(path, found.volume, {1: 1, 2: 2}).array_IJK == expected).all()
+
+
+def test_what_dicom_cannot_hold_is_told(tmp_path):
+    write_series(tmp_path / "in")
+    found = read(tmp_path / "in")
+    masks = numbers(found.volume.shape)
+    with pytest.raises(RejectedFileError, match="cannot be written as DICOM"):
+        segmentation_object(found.volume, found.slices, masks, NAMES, model="a\\b")
