@@ -66,6 +66,7 @@ WIRES: tuple[tuple[str, str], ...] = (
 
 EXPORT_WIRES: tuple[tuple[str, str], ...] = (
     ("encoder_folder", "{pretrain.out}"),
+    ("image_text", "{pretrain.out}"),
     ("nnunet", "{pretrain.out}"),
     ("swin_ssl", "{pretrain.out}"),
     ("voco", "{pretrain.out}"),

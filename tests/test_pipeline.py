@@ -50,7 +50,7 @@ def test_paths_between_stages_follow_from_the_working_folder(tmp_path):
 
 
 def test_formats_of_encoders_export_the_pretraining(tmp_path):
-    forms = ("encoder_folder", "nnunet", "swin_ssl", "voco")
+    forms = ("encoder_folder", "image_text", "nnunet", "swin_ssl", "voco")
     whole = config(tmp_path, predict=None, export=[{"format": {"name": form}} for form in forms])
     assert {item.run for item in whole.export} == {tmp_path / "w" / "pretrain"}
     assert [item.out.name for item in whole.export] == list(forms)

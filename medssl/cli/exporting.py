@@ -117,14 +117,16 @@ def _export_several(requests: "Sequence[Request]", *, overwrite: bool) -> None:
 
 
 def _table(rows: "Sequence[Row]") -> list[str]:
-    """Return the rows as lines, columns under each other; reasons stand on lines of their own."""
+    """Return the rows as lines, columns under each other."""
+    from rich.filesize import decimal
+
     head = ("format", "result", "files", "size", "verified by")
     cells = [
         (
             row.format,
             row.result,
             str(row.files) if row.folder else "-",
-            _size(row.size_bytes) if row.folder else "-",
+            decimal(row.size_bytes) if row.folder else "-",
             row.verified or row.why,
         )
         for row in rows
@@ -136,13 +138,3 @@ def _table(rows: "Sequence[Row]") -> list[str]:
         )
         for line in (head, *cells)
     ]
-
-
-def _size(count: int) -> str:
-    """Return bytes in the largest unit that leaves a number of at least 1."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004  bytes in a KiB
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.3g} {unit}"

@@ -22,6 +22,8 @@ from medssl.runs.folder import read_json
 from medssl.training.task_model import ModelDescription, load_task_model
 
 REPORT = "nothing was kept; this is a defect of medssl, please report it"
+_LONGEST = 200
+"""Letters of another process's last words that are shown."""
 REQUIRED_METADATA = (
     "schema", "version", "monai_version", "pytorch_version", "numpy_version",
     "required_packages_version", "task", "description", "authors", "copyright",
@@ -109,23 +111,38 @@ def run_bundle(bundle: Path, scans: Sequence[Path], out: Path) -> list[Path]:
     Raises:
         VerificationError: MONAI cannot run it, or its network is not what its metadata describes.
     """
-    command = [sys.executable, "-m", open_bundle.__name__, bundle, out, *scans]
-    done = subprocess.run(  # noqa: S603  our own module, without a shell
-        [str(part) for part in command],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    module = [sys.executable, "-m", open_bundle.__name__]
+    run_alone([*module, bundle, out, *scans], failure="MONAI cannot run the bundle")
     if (out / NOT_DESCRIBED).is_file():
         raise VerificationError(
             "the network's input and output are not those that metadata.json describes",
             hint=REPORT,
         )
+    return [next((out / str(number)).rglob("*.nii.gz")) for number in range(len(scans))]
+
+
+def run_alone(command: Sequence[str | Path], *, failure: str, folder: Path | None = None) -> None:
+    """Run one of our own modules in a process of its own, without a shell.
+
+    Args:
+        command: The interpreter and its arguments; whole paths where ``folder`` is given.
+        failure: What it means if it fails, for the message.
+        folder: Where it runs; None: here.
+
+    Raises:
+        VerificationError: It failed; the last line that it wrote is in the message.
+    """
+    done = subprocess.run(  # noqa: S603  our own module
+        [str(part) for part in command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise VerificationError(f"MONAI cannot run the bundle: {last}", hint=REPORT)
-    return [next((out / str(number)).rglob("*.nii.gz")) for number in range(len(scans))]
+        raise VerificationError(f"{failure}: {last[:_LONGEST]}", hint=REPORT)
 
 
 def _compare(predictor: Predictor, scan: Path, mask: Path) -> int:

@@ -107,7 +107,8 @@ class Predictor:
             if middle == 0:
                 raise reject("out_of_memory") from None
             return torch.cat([self._forward(part) for part in torch.split(x_BCIJK, middle)])
-        mean = sum(outputs[1:], start=outputs[0]) / len(outputs)
+        summed = sum(outputs[1:], start=outputs[0])
+        mean = summed / len(outputs) if len(outputs) > 1 else summed
         return mean.float() if self._half else mean
 
     def _seen(self, x_BCIJK: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -160,11 +161,10 @@ class Predictor:
 
     def distance(self, seen_1IJK: Tensor) -> float | None:
         """Return how far a scan is from those the model was trained on; None if nobody can tell."""
-        reference, encoder = self.reference, self._encoder
-        if reference is None or encoder is None:
+        if self.reference is None:
             return None
         window = self.description.patch_voxels
-        return reference.distance(scan_vector(encoder, seen_1IJK, window, self.device))
+        return self.reference.distance(scan_vector(self._encoder, seen_1IJK, window, self.device))
 
     def segment(self, volume: Volume, seen_1IJK: Tensor | None = None) -> Masks:
         """Return what is predicted of every answer of the task.
@@ -178,7 +178,6 @@ class Predictor:
         """
         if self.task.kind != "segmentation":
             raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
-        _check_contrast(volume)
         if self._slabs is None:
             return self.segment_at_once(volume)
         with torch.inference_mode():

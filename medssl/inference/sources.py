@@ -28,8 +28,8 @@ class Source:
     path: Path
     """Where it lies; of an address, nowhere."""
     stem: str
-    """What output files are called after it: a NIfTI's own name, a number for others, which may
-    be called after a patient."""
+    """What output files are called after it: a NIfTI's own name, which several may share, or a
+    number for others, which may be called after a patient."""
     remote: ParcelSource | None = field(default=None, repr=False)
     """What answers at an address."""
     parcels: tuple[Parcel, ...] = field(default=(), repr=False)
@@ -78,13 +78,10 @@ def find_sources(
     expanded = [
         path for one in given for path in (_expand(one) if isinstance(one, Path) else [one])
     ]
-    sources, taken = [], dict[str, int]()
+    sources = []
     for number, found in enumerate(expanded, start=1):
         path = found if isinstance(found, Path) else Path()
         stem = nifti_stem(path) if is_nifti_name(path) else f"dicom_{number:03d}"
-        taken[stem] = taken.get(stem, 0) + 1
-        if taken[stem] > 1:  # the same file name in two folders
-            stem = f"{stem}_{taken[stem]}"
         source = Source(number=number, path=path, stem=stem)
         sources.append(source if isinstance(found, Path) else _listed(source, found))
     return sources

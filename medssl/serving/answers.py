@@ -11,6 +11,7 @@ from pathlib import Path
 from medssl import __version__
 from medssl.errors import RejectedFileError
 from medssl.inference.outputs.base import Output
+from medssl.inference.outputs.json import facts
 from medssl.inference.predict import predict_scan
 from medssl.inference.predicted import Predicted
 from medssl.inference.predictor import Predictor
@@ -73,31 +74,29 @@ class Answerer:
         Raises:
             RefusalError: There is no scan, or not only one, or the archive is hostile.
         """
-        scans, answers, refused = 0, list[Predicted](), list[RejectedFileError]()
-        content, file_name = b"", ""
+        predicted: Predicted | None = None
+        refused, content, file_name = list[RejectedFileError](), b"", "answer.json"
         for found in reader.read(Source(number=1, path=path, stem="scan")):
             if isinstance(found, RejectedFileError):
                 _refuse_hostile(found)
                 refused.append(found)
                 continue
-            scans += 1
-            if scans > 1:
+            if predicted is not None:
                 hint = "send them one by one"
                 raise RefusalError(
                     UNUSABLE, "several_scans", "there is more than one scan", hint=hint
                 )
-            answers, (content, file_name) = [self._predicted(found)], (b"", "")
+            predicted = self._predicted(found)
             if kind != JSON:  # while the files of a series lie where it was read from
-                content, file_name = self._written(answers[0], room, kind)
-        if not answers:
+                content, file_name = self._written(predicted, room, kind)
+        if predicted is None:
             raise _no_scan(refused)
-        facts = _facts(answers[0])
         if kind == JSON:
-            content, file_name = json.dumps(facts).encode(), "answer.json"
+            content = json.dumps(facts(predicted)).encode()
         headers = {
             "Medssl-Version": __version__,
             "Medssl-Model": self.predictor.description.weights_digest,
-            "Medssl-Warnings": json.dumps(answers[0].warnings),
+            "Medssl-Warnings": json.dumps(predicted.warnings),
         }
         media = "application/json" if kind == JSON else _media_type(file_name)
         return Answer(content=content, media_type=media, file_name=file_name, headers=headers)
@@ -131,21 +130,6 @@ def _no_scan(refused: list[RejectedFileError]) -> RefusalError:
     problem = "; ".join(dict.fromkeys(error.problem for error in telling))
     hint = "send a NIfTI file, or a zip of the DICOM files of one series that the model is for"
     return RefusalError(UNUSABLE, telling[0].code, problem, hint=hint)
-
-
-def _facts(predicted: Predicted) -> dict[str, object]:
-    about = predicted.description
-    return {
-        "model": about.title,
-        "weights_digest": about.weights_digest,
-        "medssl": __version__,
-        "answers": dict(predicted.answers),
-        "volumes_ml": {name: round(ml, 4) for name, ml in predicted.volumes_ml.items()},
-        "distance": predicted.distance,
-        "usual": predicted.usual,
-        "warnings": list(predicted.warnings),
-        "notice": "For research. Not for diagnosis.",
-    }
 
 
 def _media_type(file_name: str) -> str:

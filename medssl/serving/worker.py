@@ -1,28 +1,16 @@
 """The one thread that predicts, and the places of those that wait for it."""
 
-import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from torch import nn
 
 from medssl.serving.refusals import full, too_slow
 
-_LOOK_S = 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One request under way."""
-
-    work: Callable[[], Any]
-    deadline_s: float
-    """Of the monotonic clock."""
-    done: Future[Any] = field(default_factory=Future)
+T = TypeVar("T")
 
 
 class Worker:
@@ -40,25 +28,26 @@ class Worker:
             time_s: How long one may take, waiting included.
         """
         self._most, self._time_s = waiting + 1, time_s
-        self._jobs: queue.Queue[Job] = queue.Queue()
         self._places = threading.Lock()
-        self._taken, self._stopping, self._deadline_s = 0, False, float("inf")
-        self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
+        self._taken, self._deadline_s = 0, float("inf")
+        """The second of the monotonic clock, of the job under way."""
+        self._pool: ThreadPoolExecutor | None = None
         network.register_forward_pre_hook(lambda _network, _given: self._look_at_the_clock())
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict")
 
     def stop(self) -> None:
         """End after the current job."""
-        self._stopping = True
-        self._thread.join(timeout=self._time_s)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
     @property
     def is_ready(self) -> bool:
         """Whether jobs are done."""
-        return self._thread.is_alive() and not self._stopping
+        return self._pool is not None
 
     @property
     def taken(self) -> int:
@@ -86,29 +75,21 @@ class Worker:
         with self._places:
             self._taken -= 1
 
-    def do(self, work: Callable[[], Any]) -> Future[Any]:
-        """Return what will hold the result of ``work``, or why there is none."""
-        job = Job(work, time.monotonic() + self._time_s)
-        self._jobs.put(job)
-        return job.done
+    def do(self, work: Callable[[], T]) -> Future[T]:
+        """Return what will hold the result of ``work``, or why there is none.
 
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                job = self._jobs.get(timeout=_LOOK_S)
-            except queue.Empty:
-                continue
-            self._do(job)
+        Raises:
+            RefusalError: Nothing is done any more.
+        """
+        if self._pool is None:
+            raise full()
+        return self._pool.submit(self._do, work, time.monotonic() + self._time_s)
 
-    def _do(self, job: Job) -> None:
-        if not job.done.set_running_or_notify_cancel():
-            return
-        self._deadline_s = job.deadline_s
+    def _do(self, work: Callable[[], T], deadline_s: float) -> T:
+        self._deadline_s = deadline_s
         try:
             self._look_at_the_clock()
-            job.done.set_result(job.work())
-        except BaseException as error:  # noqa: BLE001  it is the caller's
-            job.done.set_exception(error)
+            return work()
         finally:
             self._deadline_s = float("inf")
 

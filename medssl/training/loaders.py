@@ -30,8 +30,9 @@ class LoaderConfig(Config):
     workers: Annotated[int, Field(ge=0)] = 1
     """How many read and cut crops beside each training process; 0 for none."""
     worker_kind: Literal["thread", "process"] = "thread"
-    """What they are. Threads hand over nothing and start at once; processes help where many small
-    steps in Python, such as words into tokens, keep the training waiting."""
+    """What they are. Threads hand over nothing and start at once; processes disturb a training less
+    whose own Python must not wait, neither for decoding nor for many small steps, such as words
+    into tokens."""
     validation_batches: Annotated[int, Field(gt=0)] = 8
     """Batches of unseen volumes that every validation uses, the same ones each time."""
 

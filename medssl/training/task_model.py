@@ -79,7 +79,7 @@ class TaskModel:
     network: nn.Module
     task: Task
     description: ModelDescription
-    encoder: Encoder | None = None
+    encoder: Encoder
     """The encoder inside the network."""
     reference: Reference | None = None
     """What its training scans looked like, where that was recorded."""
@@ -154,6 +154,11 @@ def load_task_model(folder: Path, *, trust_names: bool = False) -> TaskModel:
     )
 
 
+def is_task_model(folder: Path) -> bool:
+    """Return whether ``folder`` is one model of a finetuning."""
+    return (folder / DESCRIPTION).is_file()
+
+
 def model_folder(run: Path) -> Path:
     """Return where the task model of ``run`` lies.
 
@@ -164,7 +169,7 @@ def model_folder(run: Path) -> Path:
         InputError: There is no task model, or more than one.
     """
     for folder in (run, run / "models"):
-        if (folder / DESCRIPTION).is_file():
+        if is_task_model(folder):
             return folder
     found = sorted(path.parent for path in run.glob(f"*/{DESCRIPTION}"))
     if len(found) == 1:

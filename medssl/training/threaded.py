@@ -16,8 +16,10 @@ _AHEAD = 2
 class ThreadedBatches(IterableDataset[Batch]):
     """The batches of a dataset in their order, whichever thread is done first.
 
-    Decoding and copying let other threads run, and what they made need not be handed to another
-    process, which takes as long as making it. An error comes where its batch would have come.
+    What they make need not be handed to another process, which takes as long as making it. The
+    training runs on while they copy, but not while they decode: blosc2 (4.14) holds Python's lock
+    as long as it reads a region, some four milliseconds for 192 x 192 x 64 voxels. An error comes
+    where its batch would have come.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ import torch
 
 from medssl.config.choice import find
 from medssl.export.export import export
+from medssl.export.model_card import CardConfig
 from medssl.models.weights import save_encoder
 from tests.export.bundles import config
 
@@ -42,3 +43,11 @@ def exported(run, out, form, *, card=None, **options):
     settings = config(out, run=run, format={"name": form, **options}, card=card or {})
     export(settings)
     return settings.artefact
+
+
+def run_and_artefact(root, form):
+    """Return a small run, and the folder that ``form`` wrote of it, not verified."""
+    run, folder = write_run(root / "run", "vit"), root / "folder"
+    folder.mkdir()
+    form.write(run, folder, CardConfig())
+    return run, folder

@@ -10,11 +10,10 @@ import torch
 from medssl.errors import InputError
 from medssl.export.formats import onnx as format_onnx
 from medssl.export.formats.onnx import TOLERANCE, Onnx
-from medssl.export.model_card import CardConfig
 from medssl.export.verify import VerificationError
 from medssl.runs.folder import read_json
 from medssl.training.task_model import load_task_model
-from tests.export.encoders import exported, write_run
+from tests.export.encoders import exported, run_and_artefact, write_run
 from tests.finetuned import finetuned
 
 
@@ -24,12 +23,7 @@ def form(**options):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Return a run and what was written of it."""
-    root = tmp_path_factory.mktemp("onnx")
-    run = write_run(root / "run", "vit")
-    (root / "folder").mkdir()
-    form().write(run, root / "folder", CardConfig())
-    return run, root / "folder"
+    return run_and_artefact(tmp_path_factory.mktemp("onnx"), form())
 
 
 def session(folder):

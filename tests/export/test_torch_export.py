@@ -7,11 +7,10 @@ import torch
 
 from medssl.errors import InputError
 from medssl.export.formats.torch_export import TorchExport, pickles
-from medssl.export.model_card import CardConfig
 from medssl.export.verify import VerificationError
 from medssl.models.weights import load_encoder
 from medssl.runs.folder import read_json
-from tests.export.encoders import exported, write_run
+from tests.export.encoders import exported, run_and_artefact, write_run
 from tests.finetuned import finetuned
 
 
@@ -21,12 +20,7 @@ def form(**options):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Return a run and what was written of it."""
-    root = tmp_path_factory.mktemp("torch_export")
-    run = write_run(root / "run", "vit")
-    (root / "folder").mkdir()
-    form().write(run, root / "folder", CardConfig())
-    return run, root / "folder"
+    return run_and_artefact(tmp_path_factory.mktemp("torch_export"), form())
 
 
 def test_a_program_takes_any_whole_strides_and_holds_no_pickle(written):

@@ -38,11 +38,11 @@ class EncoderFormat(Format):
                 f"{run}: {reason}",
                 hint=f"formats that hold this encoder: {', '.join(_formats_for(encoder))}",
             )
-        return {"encoder": digest_file(run / WEIGHTS), "about": digest_file(_description(run))}
+        return {"encoder": digest_file(run / WEIGHTS), "about": digest_file(description_of(run))}
 
     def about(self, run: Path) -> dict[str, Any]:
         """Return what the run says about its encoder."""
-        return dict(read_json(_description(run)))
+        return dict(read_json(description_of(run)))
 
     def papers(self, run: Path, card: CardConfig) -> Papers:
         about = self.about(run)
@@ -50,7 +50,8 @@ class EncoderFormat(Format):
         return Papers(title=self.title, usage=self.usage, facts=about, front_matter=head)
 
 
-def _description(run: Path) -> Path:
+def description_of(run: Path) -> Path:
+    """Return the file that describes the encoder of a pretraining, or of an exported folder."""
     exported = run / EXPORTED_DESCRIPTION
     return exported if not (run / DESCRIPTION).is_file() else run / DESCRIPTION
 

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from medssl.errors import InputError, MedSSLError
+from medssl.export.formats._encoder import description_of
 from medssl.export.formats._huggingface import front_matter
 from medssl.export.formats.base import Format, Papers
 from medssl.export.model_card import CardConfig
 from medssl.models.encoders.base import Encoder
-from medssl.models.weights import DESCRIPTION, EXPORTED_DESCRIPTION, WEIGHTS, load_encoder
+from medssl.models.weights import EXPORTED_DESCRIPTION, WEIGHTS, load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import read_json, write_json
 from medssl.training import task_model
-from medssl.training.task_model import load_task_model, read_description
+from medssl.training.task_model import is_task_model, load_task_model, read_description
 
 _log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class GraphFormat(Format):
                 "model": read_description(run).weights_digest,
                 "description": digest_file(run / task_model.DESCRIPTION),
             }
-        return {"encoder": digest_file(run / WEIGHTS), "about": digest_file(_description(run))}
+        return {"encoder": digest_file(run / WEIGHTS), "about": digest_file(description_of(run))}
 
     def open(self, run: Path) -> Graph:
         """Return the network of ``run``, with what it gives.
@@ -216,7 +217,7 @@ class GraphFormat(Format):
             about = read_description(run)
             member = str(about.training.get("start", ""))
             return Papers(title=about.title, usage=self.usage, facts=facts, member=member)
-        told = read_json(_description(run))
+        told = read_json(description_of(run))
         head = front_matter(card.licence, library=self.library, about=told)
         return Papers(title=self.title, usage=self.usage, facts=facts, front_matter=head)
 
@@ -230,11 +231,6 @@ def sizes_written(folder: Path, graph: Graph) -> Sizes:
 def random_input(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     """Return an input as networks see it, ``float32`` in [0, 1], the same for the same seed."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def is_task_model(run: Path) -> bool:
-    """Return whether ``run`` is one model of a finetuning."""
-    return (run / task_model.DESCRIPTION).is_file()
 
 
 def _trace(graph: Graph, sizes: Sizes) -> tuple[ExportedProgram, Sizes]:
@@ -273,8 +269,6 @@ def _encoder(run: Path) -> Graph:
 def _task(run: Path) -> Graph:
     model = load_task_model(run, trust_names=True)
     about, encoder = model.description, model.encoder
-    if encoder is None:
-        raise InputError(f"{run}: the model has no encoder", hint="finetune it again")
     stride = max(encoder.strides)
     flat = encoder.dims < len(about.patch_voxels)
     shown = ("task", "modality", "labels", "spacing_mm", "patch_voxels", "preprocessing",
@@ -288,8 +282,3 @@ def _task(run: Path) -> Graph:
         grid=tuple(about.patch_voxels),
         about={name: told[name] for name in shown},
     )
-
-
-def _description(run: Path) -> Path:
-    exported = run / EXPORTED_DESCRIPTION
-    return exported if not (run / DESCRIPTION).is_file() else run / DESCRIPTION

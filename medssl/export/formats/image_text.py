@@ -1,6 +1,5 @@
 """A model of images and reports, whole or one side of it: for retrieval services and zero-shot."""
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from medssl.export.formats._huggingface import front_matter
 from medssl.export.formats.base import Format, Papers
 from medssl.export.model_card import CardConfig
 from medssl.export.open_image_text import IMAGES, TEXTS
-from medssl.export.verify import REPORT, VerificationError
+from medssl.export.verify import REPORT, VerificationError, run_alone
 from medssl.models.image_text import ImageTextModel
 from medssl.models.image_text_folder import INDEX, SIDES, load_image_text, save_image_text
 from medssl.models.weights import write_tensors
@@ -184,20 +183,12 @@ def _answers(folder: Path, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         asked, answered = Path(scratch), Path(scratch) / "answered.safetensors"
         write_tensors(asked / IMAGES, images)
         write_json(asked / TEXTS, list(SENTENCES))
-        command = [sys.executable, "-m", open_image_text.__name__, folder.resolve(), asked]
-        done = subprocess.run(  # noqa: S603  our own module, without a shell
-            [*(str(part) for part in command), str(answered), str(torch.get_num_threads())],
-            cwd=scratch,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        command = [sys.executable, "-m", open_image_text.__name__]
+        run_alone(
+            [*command, folder.resolve(), asked, answered, str(torch.get_num_threads())],
+            failure="a process of its own cannot use the written model",
+            folder=asked,
         )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise VerificationError(
-                f"a process of its own cannot use the written model: {last[:200]}", hint=REPORT
-            )
         return load_file(answered)
 
 

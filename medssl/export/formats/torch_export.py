@@ -1,7 +1,6 @@
 """A network as a program of torch.export: for PyTorch without medssl, C++, and AOTInductor."""
 
 import json
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -17,7 +16,7 @@ from medssl.export import open_program
 from medssl.export.formats._checkpoint import largest_difference
 from medssl.export.formats._graph import Graph, GraphFormat, random_input, sizes_written
 from medssl.export.model_card import CardConfig
-from medssl.export.verify import REPORT, VerificationError
+from medssl.export.verify import REPORT, VerificationError, run_alone
 from medssl.models.weights import write_tensors
 
 MODEL = "model.pt2"
@@ -126,26 +125,13 @@ def _run(folder: Path, inputs: list[torch.Tensor], graph: Graph) -> list[list[to
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch) / "in.safetensors", Path(scratch) / "out.safetensors"
         write_tensors(asked, {str(number): x for number, x in enumerate(inputs)})
-        threads = str(torch.get_num_threads())
-        command = [
-            sys.executable,
-            "-I",
-            open_program.__file__,
-            (folder / MODEL).resolve(),
-            asked,
-            answered,
-        ]
-        done = subprocess.run(  # noqa: S603  our own module, without a shell
-            [*(str(part) for part in command), threads],
-            cwd=scratch,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        command = [sys.executable, "-I", open_program.__file__]
+        model = (folder / MODEL).resolve()
+        run_alone(
+            [*command, model, asked, answered, str(torch.get_num_threads())],
+            failure="torch cannot run the program",
+            folder=Path(scratch),
         )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise VerificationError(f"torch cannot run the program: {last[:200]}", hint=REPORT)
         try:
             given = load_file(answered)
         except (SafetensorError, OSError) as error:

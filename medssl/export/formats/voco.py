@@ -28,7 +28,12 @@ from medssl.models.encoders.swin_unetr import SwinUNETREncoder
 from medssl.models.weights import EXPORTED_DESCRIPTION, load_decoder, load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
-from medssl.training.task_model import DESCRIPTION, load_task_model, read_description
+from medssl.training.task_model import (
+    DESCRIPTION,
+    is_task_model,
+    load_task_model,
+    read_description,
+)
 
 CHECKPOINT = "voco.pt"
 CLASSES = 21
@@ -77,7 +82,7 @@ class VoCo(EncoderFormat):
         return f"VoCo's network is another one: the encoder has {told}" if other else ""
 
     def digests(self, run: Path) -> dict[str, str]:
-        if not _is_task_model(run):
+        if not is_task_model(run):
             return super().digests(run)
         about = read_description(run)
         reason = self.refusal(_encoder_of(run))
@@ -94,7 +99,7 @@ class VoCo(EncoderFormat):
         write_json(folder / EXPORTED_DESCRIPTION, self.about(run))
 
     def about(self, run: Path) -> dict[str, Any]:
-        if not _is_task_model(run):
+        if not is_task_model(run):
             return super().about(run)
         shown = {"title", "encoder", "labels", "modality", "spacing_mm", "training"}
         return read_description(run).model_dump(mode="json", include=shown)
@@ -127,10 +132,6 @@ class VoCo(EncoderFormat):
         }
 
 
-def _is_task_model(run: Path) -> bool:
-    return (run / DESCRIPTION).is_file()
-
-
 def _encoder_of(run: Path) -> Encoder:
     """Return the encoder of a task model, without its weights."""
     about = read_description(run)
@@ -142,7 +143,7 @@ def _encoder_of(run: Path) -> Encoder:
 
 def _network_of(run: Path) -> tuple[SwinUNETREncoder, OrderedDict[str, Tensor]]:
     """Return the encoder, and the tensors of all there is of the network, in MONAI's order."""
-    if not _is_task_model(run):
+    if not is_task_model(run):
         encoder, _ = load_encoder(run, trust_names=True)
         decoder = load_decoder(run, encoder)
         state = {**encoder.state_dict(), **(decoder.state_dict() if decoder else {})}

@@ -34,7 +34,7 @@ class DicomSeg(Output):
         derived = segmentation_object(
             predicted.volume,
             predicted.slices,
-            list(masks) if masks.numbers_IJK is None else masks.numbers_IJK,
+            masks.stacked_CIJK if masks.numbers_IJK is None else masks.numbers_IJK,
             masks.names,
             model=predicted.description.title,
             codes_of=self.config.codes,

@@ -1,8 +1,10 @@
-"""Answers as JSON, for programs."""
+"""What was predicted, but for masks, as JSON: for programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from medssl import __version__
 from medssl.inference.outputs.base import Output
 from medssl.inference.predicted import Predicted
 from medssl.runs.folder import write_json
@@ -17,14 +19,21 @@ class Json(Output):
     def write(self, predicted: Predicted, folder: Path) -> Sequence[Path]:
         """Write what was predicted, but for masks."""
         path = folder / f"{predicted.name}.json"
-        about = {
-            "model": predicted.description.title,
-            "weights_digest": predicted.description.weights_digest,
-            "answers": dict(predicted.answers),
-            "volumes_ml": predicted.volumes_ml,
-            "distance": predicted.distance,
-            "usual": predicted.usual,
-            "warnings": list(predicted.warnings),
-        }
-        write_json(path, about)
+        write_json(path, facts(predicted))
         return (path,)
+
+
+def facts(predicted: Predicted) -> dict[str, Any]:
+    """Return all that was predicted but masks; nothing of it says whose scan it is."""
+    about = predicted.description
+    return {
+        "model": about.title,
+        "weights_digest": about.weights_digest,
+        "medssl": __version__,
+        "answers": dict(predicted.answers),
+        "volumes_ml": {name: round(ml, 4) for name, ml in predicted.volumes_ml.items()},
+        "distance": predicted.distance,
+        "usual": predicted.usual,
+        "warnings": list(predicted.warnings),
+        "notice": "For research. Not for diagnosis.",
+    }

@@ -24,7 +24,7 @@ _LONGEST_LABEL = 64
 def segmentation_object(
     volume: Volume,
     slices: Sequence[SliceHeader],
-    masks: Sequence[NDArray[np.bool_]] | NDArray[np.uint8],
+    masks: NDArray[np.bool_] | NDArray[np.uint8],
     names: Sequence[str],
     *,
     model: str,
@@ -38,8 +38,7 @@ def segmentation_object(
     Args:
         volume: The scan, on the grid of its slices.
         slices: What it was read from, in the order of the third axis.
-        masks: One ``(I, J, K)`` mask per name, which may overlap; or one ``(I, J, K)`` array of
-            numbers from 1 on.
+        masks: ``(names, I, J, K)``, which may overlap; or numbers from 1 on, ``(I, J, K)``.
         names: Of the structures.
         model: Title of the model that drew them.
         codes_of: Codes that the user wants for some names.
@@ -65,7 +64,7 @@ def segmentation_object(
     order = _frames(slices, headers)
     frames = (
         _numbers(masks, order, headers)
-        if isinstance(masks, np.ndarray) and masks.ndim == volume.array_IJK.ndim
+        if masks.ndim == volume.array_IJK.ndim
         else np.stack([_numbers(mask, order, headers) for mask in masks], axis=-1)
     )
     column_mm, row_mm, slice_mm = volume.spacing_mm

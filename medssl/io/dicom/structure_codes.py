@@ -12,12 +12,17 @@ from pydantic import Field
 from pydicom.sr.codedict import codes
 
 from medssl.config.base import Config
+from medssl.runs.digest import digest_bytes
 
 OWN_SCHEME: Final = "99MEDSSL"
 """Scheme of codes that no dictionary has; 99 marks a private one (PS3.3 8.2)."""
 _LONGEST_VALUE, _LONGEST_MEANING = 16, 64
 _SIDES: Final = {"left": "Left", "right": "Right", "l": "Left", "r": "Right"}
 _FILLERS: Final = frozenset({"the", "of", "and", "structure"})
+_ABNORMAL: Final = "MorphologicallyAbnormalStructure"
+_WHOLE_VALUE: Final = re.compile(rf"[A-Z0-9_]{{1,{_LONGEST_VALUE}}}")
+_BEGIN: Final = 7
+"""Letters of a label that a longer one's code begins with."""
 
 
 class CodeConfig(Config):
@@ -41,9 +46,8 @@ class StructureCode:
 
     category: CodedConcept
     kind: CodedConcept
+    """Of ``OWN_SCHEME`` where no dictionary has it."""
     side: CodedConcept | None
-    known: bool
-    """Whether a dictionary has it; otherwise ``kind`` is of our own scheme."""
 
 
 def structure_code(label: str, given: CodeConfig | None = None) -> StructureCode:
@@ -55,26 +59,30 @@ def structure_code(label: str, given: CodeConfig | None = None) -> StructureCode
     """
     words = re.findall(r"[a-z]+", label.lower())
     sides = [_SIDES[word] for word in words if word in _SIDES]
-    side = _concept(sides[0]) if len(sides) == 1 else None
     named = " ".join(word for word in words if word not in _SIDES and word not in _FILLERS)
     structures, abnormal = _tables()
-    for category, table in (("AnatomicalStructure", structures), (_ABNORMAL, abnormal)):
-        name = table.get(named) or table.get(named.removesuffix("s"))
-        if name or given:
-            kind = given.concept() if given else _concept(name or "")
-            return StructureCode(category=_concept(category), kind=kind, side=side, known=True)
+    singular = named if named in structures | abnormal else named.removesuffix("s")
+    name = structures.get(singular) or abnormal.get(singular)
+    known = _concept(name) if name else own_code(label)
     return StructureCode(
-        category=_concept("AnatomicalStructure"), kind=own_code(label), side=None, known=False
+        category=_concept(_ABNORMAL if singular in abnormal else "AnatomicalStructure"),
+        kind=given.concept() if given else known,
+        side=_concept(sides[0]) if len(sides) == 1 and (name or given) else None,
     )
 
 
 def own_code(label: str) -> CodedConcept:
-    """Return a code of our own scheme for a label that no dictionary has."""
-    value = re.sub(r"[^A-Z0-9_]+", "_", label.upper()).strip("_")[:_LONGEST_VALUE] or "UNNAMED"
+    """Return a code of our own scheme for a label that no dictionary has.
+
+    Labels that do not fit a code as they are get one that ends in digits of their digest, so that
+    no two share a code.
+    """
+    value = label.upper().replace(" ", "_")
+    if not _WHOLE_VALUE.fullmatch(value):
+        begin = re.sub(r"[^A-Z0-9]+", "_", value).strip("_")[:_BEGIN]
+        digits = digest_bytes(label.encode())[: _LONGEST_VALUE - _BEGIN - 1].upper()
+        value = f"{begin}_{digits}" if begin else digits
     return CodedConcept(value, OWN_SCHEME, label[:_LONGEST_MEANING])
-
-
-_ABNORMAL: Final = "MorphologicallyAbnormalStructure"
 
 
 @cache

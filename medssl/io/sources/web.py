@@ -120,11 +120,7 @@ class WebSession:
         self, path: str, accept: str, parameters: Mapping[str, str] | None = None
     ) -> Iterator[requests.Response]:
         """Yield the answer to a request, its body not yet read; failures inside are explained."""
-        headers = {"Accept": accept}
-        answer = self._send(path, headers, parameters)
-        if answer.status_code == requests.codes.unauthorized and self._token and self._token.read():
-            answer.close()
-            answer = self._send(path, headers, parameters)
+        answer = self._send(path, {"Accept": accept}, parameters)
         with answer, _explained(self._url):
             _check_status(answer)
             yield answer
@@ -136,11 +132,7 @@ class WebSession:
             TryAgainError: a failure that may pass.
             SourceError: any other.
         """
-        headers = {"Accept": _JSON, "Content-Type": content_type}
-        answer = self._send(path, headers, body=body)
-        if answer.status_code == requests.codes.unauthorized and self._token and self._token.read():
-            answer.close()
-            answer = self._send(path, headers, body=body)
+        answer = self._send(path, {"Accept": _JSON, "Content-Type": content_type}, body=body)
         with answer, _explained(self._url):
             if answer.status_code not in _STORED_OR_TOLD:
                 _check_status(answer)
@@ -155,6 +147,20 @@ class WebSession:
         headers: Mapping[str, str],
         parameters: Mapping[str, str] | None = None,
         body: bytes | None = None,
+    ) -> requests.Response:
+        """Send a request; once more if the token was refused and is another one by now."""
+        answer = self._send_once(path, headers, parameters, body)
+        if answer.status_code == requests.codes.unauthorized and self._token and self._token.read():
+            answer.close()
+            answer = self._send_once(path, headers, parameters, body)
+        return answer
+
+    def _send_once(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        parameters: Mapping[str, str] | None,
+        body: bytes | None,
     ) -> requests.Response:
         with _explained(self._url):
             return self._session.request(

@@ -114,6 +114,7 @@ FAILED = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": 
     ("status", "body", "reason"),
     [
         (409, json.dumps(FAILED), "the archive did not keep it: it has no room left"),
+        (202, json.dumps([FAILED]), "the archive did not keep it: it has no room left"),
         (200, "{}", "the archive did not keep it: it gives no reason"),
         (403, "", "the archive refuses access (HTTP status 403)"),
         (404, "", "HTTP status 404"),

@@ -1,5 +1,6 @@
 """A mask comes back voxel by voxel at its place in the patient, whoever reads the DICOM SEG."""
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -59,7 +60,7 @@ def test_overlapping_masks_stay_apart(tmp_path):
     found = read(tmp_path / "in")
     first = numbers(found.volume.shape) > 0
     second = numbers(found.volume.shape) == 1
-    path = written(found, tmp_path / "seg.dcm", masks=[first, second])
+    path = written(found, tmp_path / "seg.dcm", masks=np.stack([first, second]))
     assert complaints(path) == []
     ones = read_masks(path, found.volume, {1: 1}).array_IJK
     twos = read_masks(path, found.volume, {2: 1}).array_IJK
