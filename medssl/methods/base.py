@@ -1,5 +1,6 @@
 """What a self-supervised method is: a module that turns views into a loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -106,6 +107,12 @@ class ReportMethod(Method):
 
     config: Config
     text: TextEncoder
+
+    def know_sentences(self, sentences: Sequence[str]) -> None:
+        """Take note of the set's sentences, by the numbers of ``Texts.sentence_BS``.
+
+        For a method that asks what single sentences say; others have no use for them.
+        """
 
     def keep_text_states(self, state_UD: Tensor | None) -> None:
         """Use these vectors of the set's sentences instead of reading their tokens.

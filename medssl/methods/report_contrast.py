@@ -4,6 +4,7 @@ Radford et al. 2021 (arXiv:2103.00020), with what reports need: several positive
 repeat; sentence by sentence, since they are long; no mirrored images, since they name the side.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -16,6 +17,7 @@ from medssl.data.report_text import ReportTextConfig
 from medssl.data.study_views import StudyViews
 from medssl.data.views import Batch, Texts
 from medssl.losses.alignment_uniformity import contrastive_gap, gap_scores
+from medssl.losses.concept_alignment import NO_CONCEPT, Concepts
 from medssl.losses.gather import gather_rows
 from medssl.losses.image_text import ImageTextLoss, pair_logits
 from medssl.losses.local_alignment import Parts, symmetric_local, word_region
@@ -28,6 +30,7 @@ from medssl.losses.pair_targets import (
     pair_targets,
 )
 from medssl.losses.report_labels import report_label_loss
+from medssl.methods._concepts import ConceptConfig, ConceptMatching
 from medssl.methods.base import LossOutput, ReportMethod
 from medssl.models.encoders.base import Encoder
 from medssl.models.image_text import ImageFeatures, ImageTextConfig, TextFeatures
@@ -55,6 +58,9 @@ class ReportContrast(ReportMethod):
         Huang et al. 2021) beside that of whole studies with whole reports."""
         local_weight: Weight = 1.0
         """Of that."""
+        concepts: ConceptConfig | None = None
+        """Contrast of places with the sentences that say a finding is there (ConceptCLIP,
+        arXiv:2501.15579) beside all that; null for none."""
         image_weight: Weight = 0.0
         """Of the contrast of two views of each study with those of others (SLIP,
         arXiv:2112.12750); needs `views.views` 2."""
@@ -104,7 +110,12 @@ class ReportContrast(ReportMethod):
         self.text = self.model.text
         self.findings_head = nn.Linear(encoder.embed_dim, max(len(config.findings), 1))
         self.findings_head.requires_grad_(bool(config.findings))
+        self.concepts = ConceptMatching(config.concepts) if config.concepts else None
         self.register_buffer("state_UD", None, persistent=False)
+
+    def know_sentences(self, sentences: Sequence[str]) -> None:
+        if self.concepts is not None:
+            self.concepts.know_sentences(sentences)
 
     def keep_text_states(self, state_UD: Tensor | None) -> None:
         self.state_UD = state_UD
@@ -144,7 +155,7 @@ class ReportContrast(ReportMethod):
             batch.views_BCIJK[0],
             present_BVS.flatten(0, 1),
             position_mm_BVS.flatten(0, 1),
-            places=self.config.local != "none",
+            places=self.config.local != "none" or self.concepts is not None,
             at_once=self.config.images_at_once,
         )
 
@@ -180,8 +191,14 @@ class ReportContrast(ReportMethod):
         config = self.config
         parts: dict[str, Tensor] = {config.loss.name: self._contrast(seen)}
         if seen.images.places_BPD is not None:
-            places = Parts(seen.images.places_BPD, seen.images.present_BP)
-            parts[config.local] = config.local_weight * self._local(places, seen, texts)
+            places = self._first_places(seen.images.places_BPD, seen.images.present_BP, texts)
+            if config.local != "none":
+                parts[config.local] = config.local_weight * self._local(places, seen, texts)
+            if self.concepts is not None and config.concepts is not None:
+                z_BSD = self.model.text_head(seen.reports.sentences_BSE)
+                named = _concepts_everywhere(self.concepts.concepts(texts.sentence_BS, z_BSD))
+                found = self.concepts(places, named, seen.targets)
+                parts["concepts"] = config.concepts.weight * found
         if config.image_weight:
             views = seen.image_BVD[:, :2].transpose(0, 1).flatten(0, 1)
             contrast = ntxent(views, config.image_temperature, sample_N=two_views(len(views)))
@@ -208,11 +225,14 @@ class ReportContrast(ReportMethod):
         ]
         return torch.stack(views).mean()
 
+    def _first_places(self, places_BPD: Tensor, present_BP: Tensor, texts: Texts) -> Parts:
+        """Return the places of the first view of every study, of all processes."""
+        views = len(present_BP) // len(texts.study_B)
+        return _everywhere(Parts(places_BPD[::views], present_BP[::views]))
+
     def _local(self, places: Parts, seen: "_Seen", texts: Texts) -> Tensor:
-        """Return the contrast of the places of the first view with sentences, or with words."""
+        """Return the contrast of places with sentences, or with words."""
         reports, targets = seen.reports, seen.targets
-        views = len(places.mask_BN) // len(texts.study_B)
-        places = _everywhere(Parts(*(x[::views] for x in places)))
         if self.config.local == "gloria":
             z_BND = self.model.text_head(reports.tokens_BSLE).flatten(1, 2)
             words = _everywhere(Parts(z_BND, texts.token_mask_BSL.flatten(1, 2)))
@@ -262,3 +282,9 @@ def _everywhere(parts: Parts) -> Parts:
     return Parts(
         gather_rows(F.pad(z_BND, (0, 0, 0, lacking))), gather_rows(F.pad(mask_BN, (0, lacking)))
     )
+
+
+def _concepts_everywhere(concepts: Concepts) -> Concepts:
+    """Return the concepts of all processes; what pads them is no concept."""
+    z_BKD, number_BK = _everywhere(Parts(concepts.z_BKD, concepts.code_BK - NO_CONCEPT))
+    return Concepts(z_BKD, number_BK + NO_CONCEPT)

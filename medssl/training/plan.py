@@ -201,6 +201,7 @@ def _texts(method: ReportMethod, rows: int) -> Texts:
     tokens = 0 if method.text.frozen else min(reading.max_tokens, method.text.max_tokens)
     if method.text.frozen:
         method.keep_text_states(torch.zeros(number_BS.numel(), method.text.embed_dim))
+    method.know_sentences([""] * number_BS.numel())
     alone_B = torch.arange(rows)
     return Texts(
         token_BSL=torch.ones(rows, sentences, tokens, dtype=torch.int64),

@@ -235,8 +235,10 @@ def _fit(
     )
     accumulate, store = config.engine.accumulate, material.store
     pairs = material.pairs
-    if pairs is not None and isinstance(method, ReportMethod) and method.text.frozen:
-        pairs = keep_states(method, pairs, config.out)
+    if pairs is not None and isinstance(method, ReportMethod):
+        method.know_sentences(pairs.text.sentences)
+        if method.text.frozen:
+            pairs = keep_states(method, pairs, config.out)
     loaders = PretrainLoaders(
         store,
         method.views,

@@ -156,3 +156,72 @@ def test_a_batch_without_reports_is_refused(build):
     method = build()
     with pytest.raises(ValueError, match="needs the reports"):
         method.loss(batch_of(method)._replace(texts=None), progress=0.0)
+
+
+SAYS = ["Lung nodule.", "No pleural effusion.", "Lung nodule. Pleural effusion.", "Normal."] * 3
+
+
+def with_concepts(build, said=SAYS, **options):
+    method = build(concepts={"weight": 0.5}, **options)
+    method.know_sentences(said)
+    return method
+
+
+@pytest.mark.parametrize("train", ["full", "frozen"])
+def test_places_answer_to_the_sentences_that_name_findings(build, train):
+    method, plain = with_concepts(build, train=train), build(train=train)
+    batch = batch_of(method)
+    output = method.loss(batch, progress=0.0)
+    assert set(output.parts) == {"multi_positive", "concepts"}
+    assert torch.equal(
+        output.parts["multi_positive"], plain.loss(batch, progress=0.0).parts["multi_positive"]
+    )
+    output.parts["concepts"].backward()
+    for part in (method.encoder, method.model.image_head, method.model.text_head):
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
+    assert method.concepts.bias.grad.abs() > 0
+
+
+def test_concepts_of_reports_are_those_of_the_loop_over_sentences(build):
+    matching = with_concepts(build).concepts
+    names = matching.ontology.names
+    number_BS = torch.tensor([[0, 1, 2], [3, -1, -1], [2, 0, -1]])
+    z_BSD = torch.randn(3, 3, 8)
+    found = matching.concepts(number_BS, z_BSD)
+    assert found.code_BK.shape == (3, 3)
+    assert (found.code_BK[1] == -1).all()
+    for row in (0, 2):
+        named = sorted(names[code] for code in found.code_BK[row])
+        assert named == ["lung_nodule", "lung_nodule", "pleural_effusion"]
+        for code, z_D in zip(found.code_BK[row], found.z_BKD[row], strict=True):
+            said = [SAYS[n] for n in number_BS[row].tolist() if n >= 0]
+            (place,) = (n for n in range(len(said)) if torch.equal(z_BSD[row, n], z_D))
+            assert names[code].replace("_", " ") in said[place].lower()
+
+
+def test_padding_of_reports_changes_no_concept(build):
+    method = with_concepts(build).eval()
+    batch = batch_of(method)
+    texts = batch.texts
+    longer = texts._replace(
+        token_BSL=torch.nn.functional.pad(texts.token_BSL, (0, 2, 0, 2)),
+        token_mask_BSL=torch.nn.functional.pad(texts.token_mask_BSL, (0, 2, 0, 2)),
+        sentence_BS=torch.nn.functional.pad(texts.sentence_BS, (0, 2), value=-1),
+    )
+    one = method.loss(batch, progress=0.0).parts["concepts"]
+    padded = method.loss(batch._replace(texts=longer), progress=0.0).parts["concepts"]
+    assert torch.isclose(one, padded)
+
+
+def test_reports_that_name_no_finding_add_nothing_and_leave_a_gradient_of_zero(build):
+    method = with_concepts(build, said=["Normal."] * 12)
+    part = method.loss(batch_of(method), progress=0.0).parts["concepts"]
+    part.backward()
+    assert part == 0
+    assert method.concepts.log_scale.grad == 0
+
+
+def test_concepts_need_the_sentences(build):
+    method = build(concepts={})
+    with pytest.raises(ValueError, match="call know_sentences first"):
+        method.loss(batch_of(method), progress=0.0)

@@ -34,6 +34,7 @@ CASES = {
         "report_contrast",
         ["method.local=mama", "method.findings=[nodule]", "method.loss.name=siglip"],
     ),
+    "report_contrast, concepts": ("report_contrast", ["method.concepts.ontology=chest_ct"]),
 }
 """Every method, and what of it is drawn for the whole batch: its name and options."""
 
