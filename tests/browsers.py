@@ -71,7 +71,7 @@ class Visit:
             "--ignore-gpu-blocklist",
         ]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={folder / 'visit'}"]
-        flags += [f"--window-size={width_px},{height_px}"]
+        flags += [f"--window-size={width_px},{height_px}", "about:blank"]  # asks for nothing
 
         def wire():  # the protocol is spoken over file descriptors 3 and 4
             spare = os.dup(said)

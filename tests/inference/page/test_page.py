@@ -3,12 +3,13 @@
 import base64
 import csv
 import gzip
-import itertools
+import json
 import re
 
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from medssl.errors import InputError
 from medssl.inference.outputs.page import Page
@@ -21,6 +22,9 @@ from tests.browsers import Visit, needs_browser
 from tests.finetuned import affine, finetuned, phantom
 
 RED, BLUE = 0, 2
+PLANES = "axial", "coronal", "sagittal"
+LEAST_OVERLAP = 0.92
+"""Dice coefficient on the screen; edges are soft, over the width of a voxel."""
 SIZE_PX = 1000, 760  # small: a volume is drawn without a graphics card
 DESCRIPTION = ModelDescription(
     title="Balls",
@@ -56,11 +60,113 @@ def written(folder, one, **options):
     return path
 
 
-def tinted(picture, channel):
-    """Return how many pixels are of the overlay's red or blue; those of a scan are grey."""
-    inside = picture[:, :600].astype(int)
-    other = BLUE if channel == RED else RED
-    return int((inside[..., channel] - inside[..., other] > 45).sum())
+def lopsided(**changes):
+    """Return what no turning and no mirroring leaves alike, on a grid that is turned itself."""
+    numbers_IJK = np.zeros((14, 16, 18), np.uint8)
+    numbers_IJK[2:8, 2:11, 4:15] = 1
+    numbers_IJK[4:11, 4:8, 3:10] = 2
+    image_IJK = np.array([200, 500, 900], np.int16)[numbers_IJK]
+    image_IJK[10:13, 11:15, 12:16] = 0
+    affine_ras = np.array([[0, -1.5, 0, 10], [0, 0, 1, 20], [2, 0, 0, -30], [0, 0, 0, 1]])
+    facts = {
+        "volume": Volume(array_IJK=image_IJK, affine_ras=affine_ras, modality="MR"),
+        "masks": Masks(names=("shell", "kernel"), numbers_IJK=numbers_IJK),
+    }
+    return predicted(**(facts | changes))
+
+
+def alone(**changes):
+    """Return the same in a scan that is dark elsewhere: nothing hides it in 3D."""
+    one = lopsided()
+    image_IJK = np.where(one.masks.numbers_IJK > 0, 900, 0).astype(np.int16)
+    volume = Volume(array_IJK=image_IJK, affine_ras=one.volume.affine_ras, modality="MR")
+    return lopsided(**({"volume": volume} | changes))
+
+
+def looks(visit, *names):
+    """Return what the viewer shows of the three planes, or of what is named."""
+    visit.value("document.getElementById('view').scrollIntoView()")
+    where = "document.getElementById('view').getBoundingClientRect()"
+    left, top, width, height = (
+        round(visit.value(f"{where}.{side}")) for side in ("left", "top", "width", "height")
+    )
+    shown = {}
+    for look in names or PLANES:
+        visit.value(f"document.querySelector('[data-look=\"{look}\"]').click()")
+        shown[look] = visit.picture()[top : top + height, left : left + width].astype(int)
+        assert shown[look].shape == (height, width, 3)
+    return shown
+
+
+def switch(visit, *labels):
+    for label in labels:
+        visit.value(f"document.querySelector('[data-label=\"{label}\"]').click()")
+
+
+def slide(visit, percent):
+    visit.value(f"(e => {{ e.value = {percent}; e.dispatchEvent(new Event('input')) }})(opacity)")
+
+
+def tint(shown, none):
+    """Return by how much pixels became redder than blue."""
+    change = shown - none
+    return change[..., RED] - change[..., BLUE]
+
+
+def coloured(shown, none, colour):
+    """Return the pixels of a structure of that colour.
+
+    A tint of 75 is usual; at the edge both colour and opacity are half.
+    """
+    return (tint(shown, none) if colour == RED else -tint(shown, none)) > 20
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def overlaps(one, page, both, none):
+    """Return how well the coloured pixels lie where the masks of ``one`` are, plane by plane.
+
+    That is where the slices through the page's first place have them, as radiologists hang them.
+    """
+    image = nibabel.Nifti1Image(one.masks.numbers_IJK, one.volume.affine_ras)
+    image = nibabel.as_closest_canonical(image)
+    told = json.loads(re.search(r'id="facts">([^<]*)<', page.read_text()).group(1))
+    i, j, k = np.rint(np.linalg.inv(image.affine) @ [*told["place_mm"], 1])[:3].astype(int)
+    numbers_IJK = np.asarray(image.dataobj)
+    slices = {
+        "axial": numbers_IJK[::-1, ::-1, k].T,
+        "coronal": numbers_IJK[::-1, j, ::-1].T,
+        "sagittal": numbers_IJK[i, :, ::-1].T,
+    }
+    found = []
+    for look, numbers in slices.items():
+        grey = (none[look].min(axis=2) > 20) & (np.ptp(none[look], axis=2) < 10)
+        rows, columns = (np.flatnonzero(grey.mean(axis=axis) > 0.3) for axis in (1, 0))
+        wide, high = np.ptp(columns) + 1, np.ptp(rows) + 1
+        large = np.asarray(Image.fromarray(numbers).resize((wide, high), Image.Resampling.NEAREST))
+        for colour, number in ((RED, 1), (BLUE, 2)):
+            if (numbers == number).any():
+                shown = coloured(both[look], none[look], colour)
+                shown = shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+                found.append(dice(shown, large == number))
+    return found
+
+
+def in_3d(folder, one):
+    """Return the 3D picture with the masks, and the one without."""
+    with Visit(written(folder, one), folder, *SIZE_PX) as visit:
+        visit.wait("document.documentElement.dataset.ready")
+        both = looks(visit, "3d")["3d"]
+        switch(visit, 0, 1)
+        return both, looks(visit, "3d")["3d"]
+
+
+def glow_overlap(both, none):
+    """Return how well the pixels that the masks change are those where the scan itself glows."""
+    glows = (none.max(axis=2) > 40) & (np.ptp(none, axis=2) < 10)
+    return dice(glows, np.abs(both - none).max(axis=2) > 12)
 
 
 def embedded(page, part):
@@ -69,40 +175,34 @@ def embedded(page, part):
     return nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
 
 
-@pytest.mark.slow  # many pictures of a volume, drawn without a graphics card
 @needs_browser
-def test_a_browser_shows_scan_and_overlay_and_asks_nobody(tmp_path):
-    page = written(tmp_path, predicted(warnings=("It looks unlike the scans.",)))
+def test_a_browser_shows_the_masks_where_they_are_and_asks_nobody(tmp_path):
+    one = lopsided(warnings=("It looks unlike the scans.",))
+    page = written(tmp_path, one)
     with Visit(page, tmp_path, *SIZE_PX) as visit:
         visit.wait("document.documentElement.dataset.ready")
-        both = visit.picture()
-        visit.value("document.querySelector('[data-label=\"0\"]').click()")
-        kernel = visit.picture()
-        visit.value("document.querySelector('[data-label=\"1\"]').click()")
-        none = visit.picture()
-        visit.value("document.querySelector('[data-label=\"0\"]').click()")
-        slide = "(e => { e.value = 5; e.dispatchEvent(new Event('input')) })(opacity)"
-        visit.value(slide)
-        faint = visit.picture()
-        looks = {}
-        for look in ("axial", "coronal", "sagittal", "3d"):
-            visit.value(f"document.querySelector('[data-look=\"{look}\"]').click()")
-            looks[look] = visit.picture()
+        both = looks(visit)
+        switch(visit, 0)
+        kernel = looks(visit)
+        switch(visit, 1)
+        none = looks(visit)
+        switch(visit, 0)
+        slide(visit, 10)
+        faint = looks(visit)
         text = visit.value("document.body.innerText")
         assert visit.errors == []
         assert {url.split(":")[0] for url in visit.requests} == {"file", "data"}
         assert visit.requests.count(page.as_uri()) == 1
-    grey = (np.ptp(none[250:600, :600].astype(int), axis=2) < 4) & (none[250:600, :600, 0] > 40)
-    assert grey.sum() > 10_000
-    assert tinted(both, RED) > 8_000
-    assert tinted(both, BLUE) > 1_500
-    assert tinted(kernel, RED) < 3_000
-    assert tinted(kernel, BLUE) > 1_500
-    assert tinted(none, BLUE) < tinted(kernel, BLUE) / 5
-    assert tinted(faint, RED) < tinted(both, RED) / 5
-    pictures = list(looks.values())
-    differ = [(a != b).any(axis=2).sum() for a, b in itertools.pairwise(pictures)]
-    assert min(differ) > 5_000
+    assert min(overlaps(one, page, both, none)) > LEAST_OVERLAP
+    for look in PLANES:
+        shell = coloured(both[look], none[look], RED)
+        inner = coloured(both[look], none[look], BLUE)
+        assert not coloured(kernel[look], none[look], RED).any()
+        assert not coloured(faint[look], none[look], BLUE).any()
+        if inner.any():
+            assert dice(coloured(kernel[look], none[look], BLUE), inner) > LEAST_OVERLAP
+        strong, weak = (tint(shown[look], none[look])[shell].mean() for shown in (both, faint))
+        assert 3 < strong / weak < 7  # opacities of 50 % and of 10 %
     for said in (
         DESCRIPTION.weights_digest,
         "Not for diagnosis",
@@ -111,6 +211,36 @@ def test_a_browser_shows_scan_and_overlay_and_asks_nobody(tmp_path):
         "medssl 0.",
     ):
         assert said in text
+
+
+@needs_browser
+def test_masks_glow_in_3d_where_the_scan_does(tmp_path):
+    both, none = in_3d(tmp_path, alone())
+    assert glow_overlap(both, none) > LEAST_OVERLAP
+    assert coloured(both, none, RED).sum() > 20_000
+    assert coloured(both, none, BLUE).sum() > 5_000
+
+
+@pytest.mark.slow  # two browsers for each
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("fault", ["mirrored", "shifted"])
+@needs_browser
+def test_a_mask_out_of_its_place_would_be_seen(tmp_path, fault, axis):
+    one = lopsided()
+    numbers_IJK = {
+        "mirrored": np.flip(one.masks.numbers_IJK, axis),
+        "shifted": np.roll(one.masks.numbers_IJK, 1, axis),
+    }[fault]
+    masks = Masks(names=("shell", "kernel"), numbers_IJK=np.ascontiguousarray(numbers_IJK))
+    page = written(tmp_path, lopsided(masks=masks))
+    with Visit(page, tmp_path, *SIZE_PX) as visit:
+        visit.wait("document.documentElement.dataset.ready")
+        both = looks(visit)
+        switch(visit, 0, 1)
+        none = looks(visit)
+    assert sum(overlap < LEAST_OVERLAP - 0.04 for overlap in overlaps(one, page, both, none)) >= 2
+    if fault == "mirrored":  # one voxel is too little to see in 3D
+        assert glow_overlap(*in_3d(tmp_path, alone(masks=masks))) < LEAST_OVERLAP - 0.06
 
 
 @needs_browser
@@ -141,7 +271,7 @@ def test_answers_about_a_whole_volume_have_a_page_too(tmp_path):
     with Visit(page, tmp_path, *SIZE_PX) as visit:
         visit.wait("document.documentElement.dataset.ready")
         assert "0.75" in visit.value("document.body.innerText")
-        assert tinted(visit.picture(), RED) < 3_000
+        assert coloured(visit.picture().astype(int), 0, RED).sum() < 3_000
         assert visit.errors == []
 
 
