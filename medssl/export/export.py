@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, SerializeAsAny
 
 from medssl.config.base import Config
-from medssl.config.choice import choice
+from medssl.config.choice import available, choice, find
+from medssl.errors import InputError
 from medssl.export.formats.base import Format
 from medssl.export.model_card import CardConfig
 from medssl.export.papers import write_papers
@@ -19,13 +20,15 @@ from medssl.runs.manifest import Summary
 from medssl.runs.stage import StageResult, open_stage
 from medssl.runs.tracking import TrackingConfig
 
+FORMATS: Final = "medssl.export.formats"
+
 
 class ExportConfig(Config):
     """Everything ``medssl export`` reads."""
 
     run: Path
     """What to export: a pretraining, or one model of a finetuning."""
-    format: Annotated[SerializeAsAny[Format.Config], choice("medssl.export.formats")]
+    format: Annotated[SerializeAsAny[Format.Config], choice(FORMATS)]
     """For which tool, by the name of the format's file in medssl/export/formats."""
     out: Path
     """Folder of this stage; the artefact is a folder in it."""
@@ -51,12 +54,12 @@ def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:
     Leaves the folder ``config.artefact``, whole and verified, or not at all.
 
     Raises:
-        InputError: The run does not hold what the format exports.
+        InputError: The run does not hold what the format exports; the hint names formats that fit.
         VerificationError: The reloaded artefact differs from the run; nothing is left.
         FolderError: ``config.out`` holds something else, and ``overwrite`` is off.
     """
     form: Format = config.format.build()
-    inputs = form.digests(config.run) | config.card.digests()
+    inputs = _digests(form, config) | config.card.digests()
     if config.signing_key is not None:
         inputs["signer"] = fingerprint(read_private_key(config.signing_key).public_key())
     with open_stage(
@@ -83,6 +86,31 @@ def export(config: ExportConfig, *, overwrite: bool = False) -> StageResult:
             },
             outputs={str(path.relative_to(config.artefact)): digest_file(path) for path in files},
         )
+
+
+def formats_for(run: Path) -> list[str]:
+    """Return the formats that ``run`` fits, with their own defaults."""
+    return [name for name in available(FORMATS) if _fits(run, name)]
+
+
+def _fits(run: Path, name: str) -> bool:
+    try:
+        find(FORMATS, name).Config().build().digests(run)
+    except InputError:
+        return False
+    return True
+
+
+def _digests(form: Format, config: ExportConfig) -> dict[str, str]:
+    try:
+        return form.digests(config.run)
+    except InputError as error:
+        fitting = formats_for(config.run)
+        if not fitting or config.format.name in fitting:  # the run, or an option, is the trouble
+            raise
+        named = f"formats that fit this run: {', '.join(fitting)}"
+        hint = f"{error.hint}; {named}" if error.hint else named
+        raise InputError(error.problem, hint=hint) from error
 
 
 def _in_words(found: Mapping[str, Any]) -> Summary:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from medssl.config.choice import available
 from medssl.errors import ConfigError, InputError, MedSSLError
-from medssl.export.export import ExportConfig, export
+from medssl.export.export import FORMATS, ExportConfig, export
 from medssl.export.formats.base import Format
 from medssl.export.origin import PROVENANCE
 from medssl.runs.folder import read_json
 
-FORMATS = "medssl.export.formats"
 ALL = "all"
 
 

@@ -12,13 +12,12 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from medssl.export.expressions import problems as expression_problems
+from medssl.export.pickles import is_pickle, program_pickles, strange_calls
 
 _CONFIGS: Final = "configs"
 _CODE = (".py", ".pyc", ".so", ".dll", ".sh", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".bat")
 """What an artefact of ours never holds, since opening it may run something."""
 _TORCHSCRIPT = "constants.pkl"
-_PICKLE = b"\x80"
-_PICKLE_PROTOCOLS = range(2, 6)
 _LARGEST_TEXT = 2**27
 _FEWEST_PACKED = 2
 _EXTERNAL: Final = 1
@@ -52,7 +51,7 @@ def _problems(folder: Path, name: str) -> Iterator[str]:
             yield "is a pickle, which runs code when it is opened"
         if suffix in _TREES and PurePosixPath(name).parts[0] == _CONFIGS:
             yield from expression_problems(_TREES[suffix](path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except Exception as error:  # noqa: BLE001  a forged file makes a reader raise anything at all
         yield f"cannot be read ({type(error).__name__})"
 
 
@@ -87,12 +86,34 @@ def _checkpoint(path: Path) -> Iterator[str]:
     if found:
         return
     with zipfile.ZipFile(path) as archive:
-        if any(PurePosixPath(name).name == _TORCHSCRIPT for name in archive.namelist()):
-            return  # TorchScript is a program: there is nothing more to see without running it
+        torchscript = any(PurePosixPath(n).name == _TORCHSCRIPT for n in archive.namelist())
+    if torchscript:
+        yield from _calls(path)
+        return
     try:
         torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except Exception as error:  # noqa: BLE001  a forged file makes the reader raise anything at all
         yield f"holds more than tensors, or is damaged ({type(error).__name__})"
+
+
+def _torchscript(path: Path) -> Iterator[str]:
+    """Look into a TorchScript archive; its program itself is not judged."""
+    found = list(_archive(path))
+    yield from found or _calls(path)
+
+
+def _calls(path: Path) -> Iterator[str]:
+    for member, call in strange_calls(path):
+        yield f"holds a pickle that would call {call[:80]} ({member[:80]})"
+
+
+def _program(path: Path) -> Iterator[str]:
+    """Look into a program of torch.export: its loader unpickles what ours never holds."""
+    found = list(_archive(path))
+    yield from found or (
+        f"holds a pickle, {member[:80]}, which runs code when it is opened"
+        for member in program_pickles(path)
+    )
 
 
 def _archive(path: Path) -> Iterator[str]:
@@ -144,8 +165,7 @@ def _tree(path: Path) -> Iterator[str]:
 
 def _is_pickle(path: Path) -> bool:
     with path.open("rb") as file:
-        first = file.read(2)
-    return first[:1] == _PICKLE and len(first) > 1 and first[1] in _PICKLE_PROTOCOLS
+        return is_pickle(file.read(2))
 
 
 _TREES: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -158,8 +178,8 @@ _LOOKS: Final[Mapping[str, Callable[[Path], Iterator[str]]]] = {
     ".pt": _checkpoint,
     ".pth": _checkpoint,
     ".ckpt": _checkpoint,
-    ".ts": _archive,
-    ".pt2": _archive,
+    ".ts": _torchscript,
+    ".pt2": _program,
     ".zip": _archive,
     ".onnx": _onnx,
     **dict.fromkeys(_TREES, _tree),

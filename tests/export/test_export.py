@@ -95,8 +95,9 @@ def test_the_licence_is_what_was_stated_and_never_invented(tmp_path, encoder):
 
 
 def test_what_cannot_be_exported_is_explained(tmp_path, encoder):
-    with pytest.raises(InputError, match="not a task model"):
+    with pytest.raises(InputError, match="not a task model") as error:
         export(config(tmp_path / "out", run=encoder))
+    assert "formats that fit this run: encoder_folder, onnx, torch_export" in error.value.hint
     with pytest.raises(InputError, match="not an encoder folder"):
         export(encoder_config(tmp_path, tmp_path / "out"))
     with pytest.raises(InputError, match=r"gone/metrics\.json: there is no such file"):

@@ -194,6 +194,43 @@ def test_an_archive_that_unpacks_elsewhere_or_swells_is_refused(encoder, ran):
     assert "bytes unpacked, and has" in why_refused(encoder)
 
 
+def repacked(path, changes):
+    """Write an archive again, with other contents of some members."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    root = next(iter(members)).split("/")[0]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | {f"{root}/{k}": v for k, v in changes.items()}).items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("place", ["data/constants/custom_obj_0", "data/sample_inputs/model.pt"])
+def test_a_pickle_in_a_program_is_refused(encoder, ran, place):
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    program.example_inputs = None
+    path = encoder / "model.pt2"
+    torch.export.save(program, path)
+    write_checksums(encoder)
+    assert check_artefact(encoder).good
+    repacked(path, {place: pickle.dumps(Payload(ran))})
+    assert f"{place}, which runs code when it is opened" in why_refused(encoder)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", ["model.ts", "model.pt"])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_call_in_a_torchscript_archive_is_refused(encoder, ran, name, protocol):
+    path = encoder / name
+    torch.jit.script(torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.ReLU())).save(path)
+    write_checksums(encoder)
+    assert check_artefact(encoder).good
+    repacked(path, {"constants.pkl": pickle.dumps(Payload(ran), protocol)})
+    calls = "posix.system" if protocol == 2 else "something by STACK_GLOBAL"
+    assert f"{name}: holds a pickle that would call {calls}" in why_refused(encoder)
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert f"{name}: is no whole archive" in why_refused(encoder)
+
+
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/name:os.system"])
 def test_yaml_with_pythons_tags_is_refused(tmp_path, encoder, ran, tag):
     text = f"run: {tag} ['touch {ran}']\n"

@@ -195,7 +195,8 @@ def test_an_encoder_that_nnunet_does_not_have_names_the_formats_that_fit(tmp_pat
     run = write_run(tmp_path / "run", name)
     with pytest.raises(InputError, match=f"nnU-Net has no encoder such as {name}") as error:
         exported(run, tmp_path / "out", "nnunet")
-    assert "formats that hold this encoder: encoder_folder" in error.value.hint
+    assert error.value.hint.startswith("formats that fit this run: encoder_folder, onnx, ")
+    assert "torch_export" in error.value.hint
     assert ("voco" in error.value.hint) == (name == "swin_unetr")
     assert not (tmp_path / "out").exists()
 

@@ -1,10 +1,8 @@
 """What formats of one encoder share: which encoders fit, and the papers beside the weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medssl.config.choice import available, find
 from medssl.errors import InputError
 from medssl.export.formats._huggingface import front_matter
 from medssl.export.formats.base import Format, Papers
@@ -34,10 +32,7 @@ class EncoderFormat(Format):
         encoder, _ = load_encoder(run, trust_names=True)  # says what is wrong with it
         reason = self.refusal(encoder)
         if reason:
-            raise InputError(
-                f"{run}: {reason}",
-                hint=f"formats that hold this encoder: {', '.join(_formats_for(encoder))}",
-            )
+            raise InputError(f"{run}: {reason}")
         return {"encoder": digest_file(run / WEIGHTS), "about": digest_file(description_of(run))}
 
     def about(self, run: Path) -> dict[str, Any]:
@@ -54,11 +49,3 @@ def description_of(run: Path) -> Path:
     """Return the file that describes the encoder of a pretraining, or of an exported folder."""
     exported = run / EXPORTED_DESCRIPTION
     return exported if not (run / DESCRIPTION).is_file() else run / DESCRIPTION
-
-
-def _formats_for(encoder: Encoder) -> Iterator[str]:
-    package = __package__ or ""
-    for name in available(package):
-        form = find(package, name)
-        if issubclass(form, EncoderFormat) and not form.refusal(encoder):
-            yield name

@@ -1,11 +1,10 @@
 """A network as a program of torch.export: for PyTorch without medssl, C++, and AOTInductor."""
 
-import json
 import sys
 import tempfile
 import zipfile
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +15,13 @@ from medssl.export import open_program
 from medssl.export.formats._checkpoint import largest_difference
 from medssl.export.formats._graph import Graph, GraphFormat, random_input, sizes_written
 from medssl.export.model_card import CardConfig
+from medssl.export.pickles import program_pickles
 from medssl.export.verify import REPORT, VerificationError, run_alone
 from medssl.models.weights import write_tensors
 
 MODEL = "model.pt2"
 TOLERANCE = 1e-5
 """Largest difference of an output, relative to its largest number; usually there is none."""
-_PICKLED = ("custom_obj", "opaque_obj")
 
 _USAGE = """\
 ```python
@@ -91,33 +90,11 @@ def pickles(path: Path) -> list[str]:
         VerificationError: It is no archive, or not one of torch.export.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if archive.getinfo(name).file_size]
-            told = {
-                name: json.loads(archive.read(name))
-                for name in names
-                if name.endswith(("_weights_config.json", "_constants_config.json"))
-            }
+        return program_pickles(path)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         raise VerificationError(
             f"{path.name} cannot be read back as a program ({type(error).__name__})", hint=REPORT
         ) from error
-    marked = [
-        f"{name}: {entry}"
-        for name, index in told.items()
-        for entry, payload in index.get("config", {}).items()
-        if payload.get("use_pickle")
-    ]
-    return marked + [name for name in names if _unpickled(PurePosixPath(name))]
-
-
-def _unpickled(member: PurePosixPath) -> bool:
-    return (
-        member.suffix == ".pt"
-        or "sample_inputs" in member.parts
-        or "aotinductor" in member.parts
-        or member.name.startswith(_PICKLED)
-    )
 
 
 def _run(folder: Path, inputs: list[torch.Tensor], graph: Graph) -> list[list[torch.Tensor]]:

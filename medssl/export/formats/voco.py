@@ -88,8 +88,7 @@ class VoCo(EncoderFormat):
         reason = self.refusal(_encoder_of(run))
         if reason or (about.network_def or {}).get("_target_") != "SwinUNETR":
             raise InputError(
-                f"{run}: {reason or 'its network is not the whole SwinUNETR of MONAI'}",
-                hint="formats of other models: monai_bundle",
+                f"{run}: {reason or 'its network is not the whole SwinUNETR of MONAI'}"
             )
         return {"model": about.weights_digest, "description": digest_file(run / DESCRIPTION)}
 
