@@ -11,6 +11,9 @@ from medssl.io.dicom.slices import SliceHeader, paths_of
 from medssl.io.volume import Volume
 from medssl.training.task_model import ModelDescription
 
+_CLASSIFICATION = "classification"
+_EVEN = 0.5
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Masks:
@@ -96,6 +99,21 @@ class Predicted:
     def labels(self) -> tuple[str, ...]:
         """Name of every number in a mask, the background first; of others, of every answer."""
         return ("background", *self.masks.names) if self.masks else tuple(self.answers)
+
+    @property
+    def conclusions(self) -> dict[str, str | bool]:
+        """What a classification comes down to; empty for other tasks.
+
+        Of classes that exclude each other the likeliest one, by the name of their column; of
+        several findings, for each whether it is likelier than not.
+        """
+        task = self.description.task
+        if task.get("name") != _CLASSIFICATION or not self.answers:
+            return {}
+        columns = task["columns"]
+        if len(columns) == 1:
+            return {columns[0]: max(self.answers, key=self.answers.__getitem__)}
+        return {name: value > _EVEN for name, value in self.answers.items()}
 
     @property
     def files(self) -> tuple[Path, ...]:

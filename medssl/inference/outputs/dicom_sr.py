@@ -13,11 +13,15 @@ from medssl.io.dicom.structure_codes import CodeConfig
 
 
 class DicomSr(Output):
-    """``<name>_sr.dcm``: every answer of a classification or regression as a measurement."""
+    """``<name>_sr.dcm``: every answer of a classification or regression as a measurement.
+
+    What a classification comes down to is there as well: the likeliest class, or for each of
+    several findings whether it is likelier than not.
+    """
 
     class Config(Output.Config):
         codes: dict[str, CodeConfig] = Field(default_factory=dict)
-        """Codes of answers, by the names that the model gives them."""
+        """Codes of answers, by the names that the model gives them, and of columns of classes."""
 
     config: Config
     dicom = True
@@ -31,6 +35,7 @@ class DicomSr(Output):
             predicted.answers,
             modality=predicted.volume.modality,
             model=predicted.description.title,
+            conclusions=predicted.conclusions,
             codes_of=self.config.codes,
         )
         path = folder / f"{predicted.name}_sr.dcm"

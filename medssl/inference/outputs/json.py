@@ -31,6 +31,7 @@ def facts(predicted: Predicted) -> dict[str, Any]:
         "weights_digest": about.weights_digest,
         "medssl": __version__,
         "answers": dict(predicted.answers),
+        "conclusions": predicted.conclusions,
         "volumes_ml": {name: round(ml, 4) for name, ml in predicted.volumes_ml.items()},
         "distance": predicted.distance,
         "usual": predicted.usual,

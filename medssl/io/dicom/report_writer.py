@@ -12,6 +12,7 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    QualitativeEvaluation,
     SourceImageForMeasurementGroup,
     TrackingIdentifier,
 )
@@ -38,17 +39,20 @@ def report_object(
     *,
     modality: str,
     model: str,
+    conclusions: Mapping[str, str | bool] | None = None,
     codes_of: Mapping[str, CodeConfig] | None = None,
 ) -> Dataset:
     """Return what a model says of a scan as a Comprehensive SR: one measurement per answer.
 
-    Probabilities and numbers have no unit: what a number means is in its name.
+    Probabilities and numbers have no unit: what a number means is in its name. What they come down
+    to is a qualitative evaluation each, whose value is a class, or Present or Absent.
 
     Args:
         slices: What the scan was read from.
         answers: Probability of every class, or every number, by name.
         modality: Of the scan: ``CT``, ``MR``, ``PT``.
         model: Title of the model.
+        conclusions: Class by the name of its column, or whether a finding is there, by name.
         codes_of: Codes that the user wants for some names; others have codes of our own scheme.
 
     Raises:
@@ -75,6 +79,10 @@ def report_object(
             ),
             algorithm_id=AlgorithmIdentification(name=model[:_LONGEST], version=made_by()),
             measurements=measurements,
+            qualitative_evaluations=[
+                QualitativeEvaluation(name=_name(name, codes_of), value=_value(value, codes_of))
+                for name, value in (conclusions or {}).items()
+            ],
             source_images=[_source(headers[0])],
         )
         content = MeasurementReport(
@@ -96,6 +104,12 @@ def report_object(
 def _name(name: str, codes_of: Mapping[str, CodeConfig] | None) -> CodedConcept:
     given = (codes_of or {}).get(name)
     return given.concept() if given else own_code(name)
+
+
+def _value(value: str | bool, codes_of: Mapping[str, CodeConfig] | None) -> CodedConcept:
+    if isinstance(value, str):
+        return _name(value, codes_of)
+    return CodedConcept.from_code(codes.SCT.Present if value else codes.SCT.Absent)
 
 
 def _source(header: Dataset) -> SourceImageForMeasurementGroup:

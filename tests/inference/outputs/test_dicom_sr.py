@@ -8,6 +8,7 @@ from medssl.inference.outputs.dicom_sr import DicomSr
 from medssl.inference.outputs.json import Json
 from tests.inference.outputs.test_nifti import predicted
 from tests.io.dicom.segmentations import complaints, read, write_series
+from tests.io.dicom.test_report_writer import evaluations, measurements
 
 
 def told(tmp_path, **changes):
@@ -17,10 +18,26 @@ def told(tmp_path, **changes):
 
 
 def test_answers_become_a_report_of_the_study(tmp_path):
-    (path,) = DicomSr.Config().build().write(told(tmp_path, answers={"yes": 0.7}), tmp_path)
+    task = {"name": "classification", "columns": ["effusion"]}
+    about = predicted().description.model_copy(update={"task": task})
+    one = told(tmp_path, answers={"no": 0.3, "yes": 0.7}, description=about)
+    (path,) = DicomSr.Config().build().write(one, tmp_path)
     assert path.name == "scan_sr.dcm"
     assert complaints(path) == []
-    assert pydicom.dcmread(path).Modality == "SR"
+    report = pydicom.dcmread(path)
+    assert report.Modality == "SR"
+    assert dict(measurements(report)) == {"no": 0.3, "yes": 0.7}
+    assert dict(evaluations(report)) == {"effusion": "yes"}
+
+
+def test_findings_are_there_or_not_and_numbers_come_down_to_nothing():
+    task = {"name": "classification", "columns": ["cyst", "stone"]}
+    about = predicted().description.model_copy(update={"task": task})
+    several = predicted(masks=None, answers={"cyst": 0.2, "stone": 0.8}, description=about)
+    assert several.conclusions == {"cyst": False, "stone": True}
+    about = about.model_copy(update={"task": {"name": "regression", "columns": ["size"]}})
+    assert predicted(masks=None, answers={"size": 3.5}, description=about).conclusions == {}
+    assert predicted().conclusions == {}
 
 
 def test_masks_are_no_report(tmp_path):

@@ -37,6 +37,33 @@ def test_every_answer_is_a_measurement_of_the_study(tmp_path):
     assert len(series.ReferencedSOPSequence) == len(paths)
 
 
+def evaluations(item):
+    """Yield (name, value) of every coded statement below ``item`` that has a name of its own."""
+    for child in item.get("ContentSequence", []):
+        if child.ValueType == "CODE" and child.RelationshipType == "CONTAINS":
+            name, value = child.ConceptNameCodeSequence[0], child.ConceptCodeSequence[0]
+            yield name.CodeMeaning, value.CodeMeaning
+        yield from evaluations(child)
+
+
+def test_conclusions_are_qualitative_evaluations(tmp_path):
+    write_series(tmp_path / "in")
+    found = read(tmp_path / "in")
+    said = {"finding": "yes", "pleural effusion": True, "a very rare finding of old age": False}
+    given = {"finding": CodeConfig(value="404684003", meaning="Clinical finding")}
+    derived = report_object(
+        found.slices, ANSWERS, modality="CT", model="m", conclusions=said, codes_of=given
+    )
+    write_object(derived, tmp_path / "sr.dcm")
+    assert complaints(tmp_path / "sr.dcm") == []
+    assert dict(evaluations(pydicom.dcmread(tmp_path / "sr.dcm"))) == {
+        "Clinical finding": "yes",
+        "pleural effusion": "Present",
+        "a very rare finding of old age": "Absent",
+    }
+    assert dict(measurements(derived)) == ANSWERS
+
+
 def test_codes_may_be_given(tmp_path):
     write_series(tmp_path / "in")
     found = read(tmp_path / "in")
