@@ -230,7 +230,7 @@ def predict_scan(predictor: Predictor, number: int, name: str, scan: Scan) -> Pr
     if predictor.task.kind == "segmentation":
         masks = predictor.segment(volume, seen_1IJK)
     else:
-        answers = predictor.answers(volume)
+        answers = predictor.answers(volume, seen_1IJK)
     usual = reference.share_closer(distance) if reference and distance is not None else None
     return Predicted(
         name=name,

@@ -84,18 +84,24 @@ class Predictor:
         """Name of every number in a mask, the background first."""
         return ("background", *self.task.answers)
 
-    def logits(self, volume: Volume) -> dict[str, Any]:
+    def logits(self, volume: Volume, seen_1IJK: Tensor | None = None) -> dict[str, Any]:
         """Return the prepared ``image`` and the network's ``pred`` on it, both ``(C, I, J, K)``.
 
         Of tasks about whole volumes ``pred`` is ``(C,)``.
+
+        Args:
+            volume: The scan.
+            seen_1IJK: What the model's own transforms made of it, where that is known.
         """
-        data: dict[str, Any] = self._preprocess(
-            {"image": as_metatensor(volume.array_IJK, volume.affine_ras)}
-        )
+        data: dict[str, Any] = {"image": self._prepared(volume) if seen_1IJK is None else seen_1IJK}
         with torch.inference_mode():
             image_1CIJK = data["image"][None].to(self.device)
             data["pred"] = self._inferer(image_1CIJK, self._forward)[0].cpu()
         return data
+
+    def _prepared(self, volume: Volume) -> Tensor:
+        given = {"image": as_metatensor(volume.array_IJK, volume.affine_ras)}
+        return torch.as_tensor(self._preprocess(given)["image"])
 
     def _forward(self, x_BCIJK: Tensor) -> Tensor:
         """Return the network's output, mirrored images included; in parts where memory is short."""
@@ -115,14 +121,18 @@ class Predictor:
         output: Tensor = self._network(x_BCIJK.flip(axes) if axes else x_BCIJK)
         return output.flip(axes) if axes and self.task.kind == "segmentation" else output
 
-    def probabilities(self, volume: Volume) -> dict[str, Any]:
+    def probabilities(self, volume: Volume, seen_1IJK: Tensor | None = None) -> dict[str, Any]:
         """Return the ``pred`` that decisions are made of, on the volume's own grid.
+
+        Args:
+            volume: The scan.
+            seen_1IJK: As ``logits``.
 
         Raises:
             RejectedFileError: The volume has no contrast, so there is nothing to see in it.
         """
         _check_contrast(volume)
-        answer: dict[str, Any] = self._activate(self.logits(volume))
+        answer: dict[str, Any] = self._activate(self.logits(volume, seen_1IJK))
         return answer
 
     def decided(self, volume: Volume, data: dict[str, Any]) -> NDArray[np.float32]:
@@ -154,10 +164,7 @@ class Predictor:
             RejectedFileError: As ``probabilities``.
         """
         _check_contrast(volume)
-        if self._slabs is not None:
-            return self._slabs.see(volume)
-        given = {"image": as_metatensor(volume.array_IJK, volume.affine_ras)}
-        return torch.as_tensor(self._preprocess(given)["image"])
+        return self._prepared(volume) if self._slabs is None else self._slabs.see(volume)
 
     def distance(self, seen_1IJK: Tensor) -> float | None:
         """Return how far a scan is from those the model was trained on; None if nobody can tell."""
@@ -179,18 +186,22 @@ class Predictor:
         if self.task.kind != "segmentation":
             raise ValueError(f"a {self.task.kind} has no masks: use `outputs`")
         if self._slabs is None:
-            return self.segment_at_once(volume)
+            return self.segment_at_once(volume, seen_1IJK)
         with torch.inference_mode():
             image_1IJK = self.see(volume) if seen_1IJK is None else seen_1IJK
             return self._slabs.segment(volume, image_1IJK, self._forward)
 
-    def segment_at_once(self, volume: Volume) -> Masks:
+    def segment_at_once(self, volume: Volume, seen_1IJK: Tensor | None = None) -> Masks:
         """Return the same, with MONAI's own transforms: more memory, the same voxels.
+
+        Args:
+            volume: The scan.
+            seen_1IJK: As ``logits``.
 
         Raises:
             RejectedFileError: As ``probabilities``.
         """
-        decided_CIJK = self.decided(volume, self.probabilities(volume))
+        decided_CIJK = self.decided(volume, self.probabilities(volume, seen_1IJK))
         if isinstance(self.task, Segmentation) and self.task.config.regions:
             return Masks(names=self.task.answers, regions_CIJK=decided_CIJK > 0)
         return Masks(names=self.task.answers, numbers_IJK=decided_CIJK[0].astype(np.uint8))
@@ -203,10 +214,14 @@ class Predictor:
         """
         return self.segment(volume).stacked_CIJK
 
-    def outputs(self, volume: Volume) -> NDArray[np.float64]:
+    def outputs(self, volume: Volume, seen_1IJK: Tensor | None = None) -> NDArray[np.float64]:
         """Return what is predicted of the whole volume, ``(answers,)``.
 
         Logits of classes; numbers in the units of their columns.
+
+        Args:
+            volume: The scan.
+            seen_1IJK: What ``see`` made of it, where that is known.
 
         Raises:
             RejectedFileError: As ``probabilities``.
@@ -214,17 +229,21 @@ class Predictor:
         if self.task.kind == "segmentation":
             raise ValueError("a segmentation has masks: use `masks`")
         _check_contrast(volume)
-        pred = self.logits(volume)["pred"].double()
+        pred = self.logits(volume, seen_1IJK)["pred"].double()
         values = self.task.in_units(pred) if isinstance(self.task, Regression) else pred
         return np.asarray(values.numpy(), np.float64)
 
-    def answers(self, volume: Volume) -> dict[str, float]:
+    def answers(self, volume: Volume, seen_1IJK: Tensor | None = None) -> dict[str, float]:
         """Return what is predicted of the whole volume, by name: probabilities, or numbers.
+
+        Args:
+            volume: The scan.
+            seen_1IJK: What ``see`` made of it, where that is known.
 
         Raises:
             RejectedFileError: As ``probabilities``.
         """
-        outputs = self.outputs(volume)
+        outputs = self.outputs(volume, seen_1IJK)
         if isinstance(self.task, Classification):
             outputs = self.task.probabilities(torch.from_numpy(outputs)[None])[0].numpy()
         return dict(zip(self.task.answers, outputs.tolist(), strict=True))
@@ -248,9 +267,9 @@ class Ensemble(Predictor):
         self.members, self.task, self.description = members, first.task, first.description
         self.device = first.device
 
-    def probabilities(self, volume: Volume) -> dict[str, Any]:
+    def probabilities(self, volume: Volume, seen_1IJK: Tensor | None = None) -> dict[str, Any]:
         """Return the mean of what the members would decide by; see ``Predictor``."""
-        answers = [member.probabilities(volume) for member in self.members]
+        answers = [member.probabilities(volume, seen_1IJK) for member in self.members]
         summed = sum((answer["pred"] for answer in answers[1:]), start=answers[0]["pred"])
         return {**answers[0], "pred": summed / len(answers)}
 
@@ -262,9 +281,9 @@ class Ensemble(Predictor):
         """Return the masks of the mean."""
         return self.segment_at_once(volume)
 
-    def outputs(self, volume: Volume) -> NDArray[np.float64]:
+    def outputs(self, volume: Volume, seen_1IJK: Tensor | None = None) -> NDArray[np.float64]:
         """Return the mean of the members' outputs."""
-        outputs = [member.outputs(volume) for member in self.members]
+        outputs = [member.outputs(volume, seen_1IJK) for member in self.members]
         return np.asarray(np.mean(outputs, axis=0), np.float64)
 
 

@@ -195,15 +195,21 @@ def test_what_a_killed_run_fetched_does_not_stay(tmp_path):
     assert not left.exists()
 
 
-def test_a_model_about_whole_volumes_answers_in_the_table(tmp_path):
+def test_a_model_about_whole_volumes_answers_in_the_table(tmp_path, monkeypatch):
     table = write_table(tmp_path / "balls")
     task = {"name": "classification", "columns": ["finding"]}
     encoder = {"name": "segresnet", "width": 4, "blocks": [1, 1, 1]}
     finetune(finetune_config(table, tmp_path / "run", task=task, encoder=encoder))
     scan = tmp_path / "balls" / "ball_1.nii.gz"
     model = {"model": tmp_path / "run/scratch", "inputs": (scan,), "out": tmp_path / "out"}
+    prepare, prepared = Predictor._prepared, []
+    monkeypatch.setattr(
+        Predictor, "_prepared", lambda self, volume: prepared.append(1) or prepare(self, volume)
+    )
     predict(PredictConfig(**model, tracking={"enabled": False}))
     (row,) = rows(tmp_path / "out")
+    assert row["distance"]
+    assert len(prepared) == 1  # the answer and the distance see one image
     told = dict(answer.split() for answer in row["answers"].split("; "))
     logits = Predictor.load(tmp_path / "run/scratch").outputs(read_nifti(scan, "MR"))
     shares = np.exp(logits) / np.exp(logits).sum()

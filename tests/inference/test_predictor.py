@@ -56,6 +56,15 @@ def test_a_volume_smaller_than_a_patch_and_one_of_unsigned_voxels_are_fine(predi
     assert small.shape == (11, 12, 9)
 
 
+def test_what_was_prepared_before_gives_the_same_mask(predictor, monkeypatch):
+    volume = as_volume(phantom(seed=99)[0], affine(spacing_mm=(0.9, 1.1, 1.2)))
+    expected = predictor.predict(volume)
+    monkeypatch.setattr(predictor, "_slabs", None)
+    seen_1IJK = predictor.see(volume)
+    monkeypatch.setattr(predictor, "_prepared", None)
+    assert np.array_equal(predictor.segment(volume, seen_1IJK).painted_IJK, expected)
+
+
 def test_a_volume_without_contrast_is_refused(predictor):
     with pytest.raises(RejectedFileError, match="same value"):
         predictor.predict(as_volume(np.full((9, 9, 9), 7, np.int16), affine()))
