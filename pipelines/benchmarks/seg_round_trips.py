@@ -4,34 +4,46 @@
 
 Series of a phantom in several orientations, their files numbered from either end; on each a mask
 that no mirroring leaves alone. What is written is checked by dciodvfy (dicom3tools) and read back
-by dcmqi's segimage2itkimage, whose voxels are compared at their place in millimetres.
+by dcmqi's segimage2itkimage, whose voxels are compared at their place in millimetres. Orthanc, on
+loopback, is given the series and the masks by STOW-RS and asked for the masks by WADO-RS: whether
+the pixels are the same, and whether the study that it lists them in holds all that they refer to.
 """
 
 import argparse
+import io
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import nibabel
 import numpy as np
+import requests
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from rich.console import Console
 from rich.table import Table
 
 from medssl.io.dicom.derived import write_object
 from medssl.io.dicom.read import DicomVolume, read_dicom_folder
 from medssl.io.dicom.segmentation_writer import segmentation_object
+from medssl.io.sources.dicomweb import DicomWebConfig
+from medssl.io.sources.multipart import Multipart, media_type
+from medssl.io.sources.storing import WebStore
 from medssl.runs.environment import describe
 from pipelines.benchmarks.cases import phantoms
+from pipelines.benchmarks.cases.orthanc import NoArchiveError, Orthanc, running
 
 SHAPE: Final = (48, 40, 14)
 NAMES: Final = ("left kidney", "lesion")
+KEPT: Final = "same pixels, in its study"
+_JSON = "application/dicom+json"
+_PATIENCE_S = 30
 DEGREES: Final = {
     "axial": (0.0, 0.0, 0.0),
     "coronal": (-90.0, 0.0, 0.0),
@@ -47,19 +59,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="where to write the numbers as JSON")
     options = parser.parse_args(arguments)
     tools = {name: _tool(name) for name in ("dciodvfy", "segimage2itkimage")}
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    rows, no_archive = [], ""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        try:
+            archive = stack.enter_context(running(Path(folder) / "orthanc"))
+        except NoArchiveError as error:
+            archive, no_archive = None, str(error)
         for name, degrees in DEGREES.items():
             for backwards in (False, True):
                 where = Path(folder) / f"{name}-{backwards}"
                 row = round_trip(where, degrees, backwards=backwards, tools=tools)
-                rows.append({"orientation": name, "backwards": backwards, **row})
+                kept = kept_by(archive, where) if archive else f"- ({no_archive})"
+                row |= {"orientation": name, "backwards": backwards, "orthanc": kept}
+                rows.append(row)
     result = {"shape": SHAPE, "rows": rows, "environment": describe()}
     show(rows)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=2) + "\n")
-    return int(any(row["errors"] or row["voxels_different"] for row in rows))
+    good = {KEPT, f"- ({no_archive})"}
+    return int(
+        any(row["errors"] or row["voxels_different"] or row["orthanc"] not in good for row in rows)
+    )
 
 
 def round_trip(
@@ -100,6 +121,46 @@ def round_trip(
     }
 
 
+def kept_by(archive: Orthanc, folder: Path) -> str:
+    """Return ``KEPT``, or what is not right about the masks that an archive gives back.
+
+    Args:
+        archive: It is given the series and the masks.
+        folder: With the series in ``in``, and its masks in ``seg.dcm``.
+    """
+    store = WebStore(archive.web, DicomWebConfig())
+    mine = dcmread(folder / "seg.dcm")
+    for path in [*sorted((folder / "in").iterdir()), folder / "seg.dcm"]:
+        store.send(path)
+    study = f"http://127.0.0.1:{archive.http}/dicom-web/studies/{mine.StudyInstanceUID}"
+    asked = f"series/{mine.SeriesInstanceUID}/instances/{mine.SOPInstanceUID}"
+    given = dcmread(io.BytesIO(_one_part(f"{study}/{asked}")))
+    if not np.array_equal(given.pixel_array, mine.pixel_array):
+        return "other pixels"
+    answer = requests.get(f"{study}/instances", headers={"Accept": _JSON}, timeout=_PATIENCE_S)
+    listed = {item["00080018"]["Value"][0]: item["0020000E"]["Value"][0] for item in answer.json()}
+    (series,) = given.ReferencedSeriesSequence
+    sources = [item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence]
+    if len(sources) != SHAPE[2] or any(
+        listed.get(source) != series.SeriesInstanceUID for source in sources
+    ):
+        return "refers to what is not in its study"
+    return KEPT if listed.get(given.SOPInstanceUID) == given.SeriesInstanceUID else "not listed"
+
+
+def _one_part(url: str) -> bytes:
+    """Return the one DICOM object of a WADO-RS answer, in the transfer syntax that it has."""
+    wanted = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    answer = requests.get(url, headers={"Accept": wanted}, timeout=_PATIENCE_S)
+    answer.raise_for_status()
+    _, boundary = media_type(answer.headers["Content-Type"])
+    ((_, content),) = (
+        (kind, b"".join(pieces))
+        for kind, pieces in Multipart([answer.content], boundary or "").parts()
+    )
+    return content
+
+
 def crooked(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return two structures that no mirroring, turn or shift leaves alone."""
     numbers_IJK = np.zeros(shape, np.uint8)
@@ -135,8 +196,10 @@ def complaints(tool: str, path: Path) -> list[str]:
 def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print the table."""
     table = Table(title=f"masks on series of {' x '.join(map(str, SHAPE))}, written as DICOM SEG")
-    for column in ("series", "files", "dciodvfy: errors", "dcmqi: voxels that differ", "grid, mm"):
-        table.add_column(column, justify="left" if column in {"series", "files"} else "right")
+    words = ("series", "files", "Orthanc")
+    numbers = ("dciodvfy: errors", "dcmqi: voxels that differ", "grid, mm")
+    for column in (*words[:2], *numbers, *words[2:]):
+        table.add_column(column, justify="left" if column in words else "right")
     for row in rows:
         table.add_row(
             row["orientation"],
@@ -144,8 +207,9 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
             str(len(row["errors"])),
             f"{row['voxels_different']} of {row['voxels']}",
             f"{row['grid_mm']:.1e}",
+            row["orthanc"],
         )
-    Console(width=100).print(table)
+    Console(width=120).print(table)
 
 
 def _tool(name: str) -> str:
