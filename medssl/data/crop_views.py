@@ -195,12 +195,33 @@ def cut_view(region_IJK: FloatArray, view: ViewDraw, size: Size3) -> FloatArray:
 
     A box of another size is interpolated linearly, voxel edges on voxel edges.
     """
+    crop_IJK = _cut_out(region_IJK, view, size, "trilinear")
+    return apply_appearance(apply_change(crop_IJK, view.change), view.appearance)
+
+
+def cut_map(
+    region_IJK: FloatArray, view: ViewDraw, size: Size3, *, interpolated: bool
+) -> FloatArray:
+    """Return what a map of the region has where :func:`cut_view` shows the image.
+
+    Args:
+        region_IJK: Values of the map, such as class numbers.
+        view: What was drawn.
+        size: Voxels of the view.
+        interpolated: Whether values between those of two voxels mean something.
+    """
+    mode = "trilinear" if interpolated else "nearest-exact"
+    moved = dataclasses.replace(view.change, shift=0.0)
+    return apply_change(_cut_out(region_IJK, view, size, mode), moved)
+
+
+def _cut_out(region_IJK: FloatArray, view: ViewDraw, size: Size3, mode: str) -> FloatArray:
     box = tuple(slice(s, s + n) for s, n in zip(view.start_IJK, view.size_IJK, strict=True))
     crop_IJK = region_IJK[box]
     if view.size_IJK != size:
         crop_11IJK = torch.from_numpy(np.ascontiguousarray(crop_IJK))[None, None]
-        crop_IJK = F.interpolate(crop_11IJK, size, mode="trilinear")[0, 0].numpy()
-    return apply_appearance(apply_change(crop_IJK, view.change), view.appearance)
+        crop_IJK = F.interpolate(crop_11IJK, size, mode=mode)[0, 0].numpy()
+    return crop_IJK
 
 
 def region_from_view(view: ViewDraw, size: Size3) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import torch.utils.data
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medssl.data.annotations import Annotations
 from medssl.data.normalize import IntensityConfig
 from medssl.data.report_text import ReportText
 from medssl.data.sampling import Stream, generator
@@ -54,6 +55,7 @@ class PairDataset(torch.utils.data.Dataset[tuple[Sample, Report]]):
         *,
         order: StudyOrder,
         training: bool,
+        annotations: Annotations | None = None,
     ) -> None:
         """Open a dataset.
 
@@ -64,10 +66,11 @@ class PairDataset(torch.utils.data.Dataset[tuple[Sample, Report]]):
             intensity: How stored values become [0, 1].
             order: Which study is shown when.
             training: Whether images, boxes, appearance and sentences are drawn.
+            annotations: Maps of the volumes that are cut as they are.
         """
         self.store, self.studies = store, studies
         self.views, self.intensity = views, intensity
-        self.order, self.training = order, training
+        self.order, self.training, self.annotations = order, training, annotations
 
     def __getitem__(self, sample_index: int) -> tuple[Sample, Report]:
         pairs, shown, text = self.studies
@@ -75,7 +78,14 @@ class PairDataset(torch.utils.data.Dataset[tuple[Sample, Report]]):
         rng = generator(self.order.seed, sample_index, Stream.SAMPLE) if self.training else None
         mirrored = rng is not None and bool(rng.random() < self.views.mirror_probability)
         sentences = text.drawn(study, rng, mirrored=mirrored)
-        sample = self.views.read(self.store, pairs[study], self.intensity, rng, mirrored=mirrored)
+        sample = self.views.read(
+            self.store,
+            pairs[study],
+            self.intensity,
+            rng,
+            mirrored=mirrored,
+            annotations=self.annotations,
+        )
         return sample, Report(study, sentences)
 
 

@@ -12,10 +12,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from medssl.data.annotations import HEAT, ORGANS, Annotations
 from medssl.data.appearance import AppearanceConfig, draw_appearance
 from medssl.data.augment import CropChange, never
-from medssl.data.crop_views import SLICES, ViewDraw, Zoom, cut_view
+from medssl.data.crop_views import SLICES, ViewDraw, Zoom, cut_map, cut_view
 from medssl.data.dataset import draw_region_starts
+from medssl.data.entry import StoreEntry
 from medssl.data.normalize import IntensityConfig
 from medssl.data.store import CropStore
 from medssl.data.views import (
@@ -54,6 +56,13 @@ class StudyViews(ViewSpec[tuple[ViewDraw, ...]]):
         whether a view has so many images (bool).
     ``position_mm_BVS``
         where each lies (float32), see :class:`Image`; 0 where there is none.
+
+    and where there are maps, one row for each image, with a K axis of 1 for slices:
+
+    ``organ_NIJK``
+        organ numbers (float32), 0 elsewhere and for an image without a map.
+    ``heat_NIJK``
+        how much an expert looked at a voxel (float32).
     """
 
     dims: Literal[2, 3] = 3
@@ -127,6 +136,7 @@ class StudyViews(ViewSpec[tuple[ViewDraw, ...]]):
         rng: np.random.Generator | None = None,
         *,
         mirrored: bool = False,
+        annotations: Annotations | None = None,
     ) -> Sample:
         """Return a study's views.
 
@@ -137,25 +147,42 @@ class StudyViews(ViewSpec[tuple[ViewDraw, ...]]):
             rng: Draws images, boxes and appearance; without, images are spread over the study
                 evenly, and cut from the middle of their volume as they are.
             mirrored: Whether left becomes right.
+            annotations: Maps that are cut as the images are.
         """
         spec = self if rng is not None else self.unchanged()
         there = study_images(store, pair, flat=self.flat)
         chosen = [spec._choose(there, rng) for _ in range(self.views)]
         crops = list[FloatArray]()
+        beside = annotations or {}
+        maps: dict[str, list[FloatArray]] = {name: [] for name in beside}
         for image in itertools.chain(*chosen):
-            region_IJK = spec._region(store, image, intensity, rng)
-            region_IJK = region_IJK[::-1] if mirrored else region_IJK
+            key, start = image.volume_key, spec._start(store.entry(image.volume_key), image, rng)
             # unchanged there is nothing to draw, whatever the generator
             draw = spec._draw_image(rng or np.random.default_rng(0))
-            crops.append(spec._cut(region_IJK, draw))
+            box_IJK = store.read(key, start, spec.region_voxels)
+            region_IJK = intensity.normalize(box_IJK, store.entry(key))
+            crops.append(spec._cut(region_IJK[::-1] if mirrored else region_IJK, draw))
+            for name, annotated in beside.items():
+                map_IJK = np.zeros(spec.region_voxels, np.float32)
+                if key in annotated:
+                    map_IJK = annotated.read(key, start, spec.region_voxels).astype(np.float32)
+                map_IJK = map_IJK[::-1] if mirrored else map_IJK
+                cut_IJK = cut_map(map_IJK, draw, spec.size, interpolated=name == HEAT)
+                maps[name].append(cut_IJK)
         positions = [[image.position_mm for image in images] for images in chosen]
-        return _sample(crops, positions, self.images)
+        sample = _sample(crops, positions, self.images)
+        sample.geometry.update({name: np.stack(cut) for name, cut in maps.items()})
+        return sample
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Join samples; each brings as many rows as it has images."""
         rows = torch.from_numpy(np.concatenate([sample.views_BCIJK[0] for sample in samples]))
         geometry = {
-            name: torch.from_numpy(np.stack([sample.geometry[name] for sample in samples]))
+            name: torch.from_numpy(
+                (np.concatenate if name in (ORGANS, HEAT) else np.stack)(
+                    [sample.geometry[name] for sample in samples]
+                )
+            )
             for name in samples[0].geometry
         }
         return Batch([rows], geometry)
@@ -190,21 +217,16 @@ class StudyViews(ViewSpec[tuple[ViewDraw, ...]]):
             chosen = np.sort(rng.choice(len(images), self.images, replace=False))
         return [images[int(number)] for number in chosen]
 
-    def _region(
-        self,
-        store: CropStore,
-        image: Image,
-        intensity: IntensityConfig,
-        rng: np.random.Generator | None,
-    ) -> FloatArray:
-        entry, size = store.entry(image.volume_key), self.region_voxels
-        room = np.subtract(entry.shape, size)
-        start = room // 2
+    def _start(self, entry: StoreEntry, image: Image, rng: np.random.Generator | None) -> list[int]:
+        """Return the first voxel of the box that an image is cut from."""
+        size = self.region_voxels
+        start = np.subtract(entry.shape, size) // 2
         if rng is not None:
             start = draw_region_starts(rng, 1, entry.shape, size)[0]
         if image.plane is not None:
             start[2] = image.plane
-        return intensity.normalize(store.read(image.volume_key, start.tolist(), size), entry)
+        first: list[int] = start.tolist()
+        return first
 
     def _cut(self, region_IJK: FloatArray, draw: ViewDraw) -> FloatArray:
         crop_IJK = cut_view(region_IJK, draw, self.size)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medssl.losses.local_alignment import Parts
+from medssl.losses.local_alignment import Parts, gather_parts
 from medssl.losses.ntxent import NEVER, cosine_logits
 from medssl.losses.pair_targets import PairTargets
 
@@ -29,6 +29,12 @@ class Concepts(NamedTuple):
     """Embeddings, such as :func:`span_means`; they need not have unit length."""
     code_BK: Tensor
     """Equal for equal concepts; :data:`NO_CONCEPT` where a text has fewer than the most."""
+
+
+def gather_concepts(concepts: Concepts) -> Concepts:
+    """Return the concepts of all processes; what pads them is no concept."""
+    z_BKD, number_BK = gather_parts(Parts(concepts.z_BKD, concepts.code_BK - NO_CONCEPT))
+    return Concepts(z_BKD, number_BK + NO_CONCEPT)
 
 
 def concept_alignment(

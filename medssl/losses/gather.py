@@ -27,6 +27,13 @@ def gather_rows(x: Tensor) -> Tensor:
     return gathered
 
 
+def own_rows(x: Tensor) -> Tensor:
+    """Return this process's rows of what :func:`gather_rows` gives; ``x`` itself when alone."""
+    if world_size() == 1:
+        return x
+    return x.chunk(world_size())[dist.get_rank()]
+
+
 def gather_uneven(x: Tensor) -> Tensor:
     """Return the rows of all processes where each may hold another number of them, even none.
 

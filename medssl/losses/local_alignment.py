@@ -16,8 +16,10 @@ from typing import Annotated, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from medssl.config.base import Config
+from medssl.losses.gather import gather_rows
 from medssl.losses.image_text import ImageTextLoss, contrast
 from medssl.losses.ntxent import NEVER, cosine_logits
 from medssl.losses.pair_targets import PairTargets
@@ -34,6 +36,16 @@ class Parts(NamedTuple):
     """Embeddings in the space that images and texts share; they need not have unit length."""
     mask_BN: Tensor
     """Boolean: what is there. What a row of padding holds does not matter."""
+
+
+def gather_parts(parts: Parts) -> Parts:
+    """Return the parts of all processes, which may have padded to different lengths."""
+    z_BND, mask_BN = parts
+    most = int(gather_rows(torch.tensor([mask_BN.shape[1]], device=mask_BN.device)).max())
+    lacking = most - mask_BN.shape[1]
+    return Parts(
+        gather_rows(F.pad(z_BND, (0, 0, 0, lacking))), gather_rows(F.pad(mask_BN, (0, lacking)))
+    )
 
 
 class WordRegion(Config):

@@ -51,7 +51,11 @@ class ConceptMatching(nn.Module):
 
     def know_sentences(self, sentences: Sequence[str]) -> None:
         """Find the findings of all sentences of a set, in the order of their numbers."""
-        found = sentence_findings(sentences, self.ontology)
+        number = {name: n for n, name in enumerate(self.ontology.names)}
+        found = [
+            [number[name] for name, label in labels.items() if label == 1]
+            for labels in sentence_findings(sentences, self.ontology)
+        ]
         most = max(map(len, found), default=0)
         rows = [[*row, *[NO_CONCEPT] * (most - len(row))] for row in found]
         self.concept_UK = torch.tensor(rows, device=self.bias.device).reshape(len(rows), most)

@@ -97,6 +97,16 @@ class ReportMethod(Method):
         first in ``Texts.label_BF``."""
 
         @property
+        def organ_labels(self) -> tuple[tuple[int, ...], ...]:
+            """Labels of each organ that the method asks label maps for; none without organs."""
+            return ()
+
+        @property
+        def wants_heat(self) -> bool:
+            """Whether the method asks where experts looked."""
+            return False
+
+        @property
         def reading(self) -> ReportTextConfig:
             """What is read of a report."""
             raise NotImplementedError

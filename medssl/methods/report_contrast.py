@@ -11,16 +11,16 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from medssl.data.annotations import ORGANS
 from medssl.data.report_text import ReportTextConfig
 from medssl.data.study_views import StudyViews
 from medssl.data.views import Batch, Texts
 from medssl.losses.alignment_uniformity import contrastive_gap, gap_scores
-from medssl.losses.concept_alignment import NO_CONCEPT, Concepts
+from medssl.losses.concept_alignment import gather_concepts
 from medssl.losses.gather import gather_rows
 from medssl.losses.image_text import ImageTextLoss, pair_logits
-from medssl.losses.local_alignment import Parts, symmetric_local, word_region
+from medssl.losses.local_alignment import Parts, gather_parts, symmetric_local, word_region
 from medssl.losses.ntxent import ntxent, two_views
 from medssl.losses.pair_targets import (
     FalseNegativePolicy,
@@ -31,6 +31,8 @@ from medssl.losses.pair_targets import (
 )
 from medssl.losses.report_labels import report_label_loss
 from medssl.methods._concepts import ConceptConfig, ConceptMatching
+from medssl.methods._experts import ExpertConfig, ExpertContrast, step_of
+from medssl.methods._organs import OrganConfig, OrganContrast
 from medssl.methods.base import LossOutput, ReportMethod
 from medssl.models.encoders.base import Encoder
 from medssl.models.image_text import ImageFeatures, ImageTextConfig, TextFeatures
@@ -61,6 +63,12 @@ class ReportContrast(ReportMethod):
         concepts: ConceptConfig | None = None
         """Contrast of places with the sentences that say a finding is there (ConceptCLIP,
         arXiv:2501.15579) beside all that; null for none."""
+        organs: OrganConfig | None = None
+        """Contrast of organs with the sentences about them (fVLM, arXiv:2501.14548), where
+        `pairs.organ_maps` has label maps; null for none."""
+        experts: ExpertConfig | None = None
+        """Contrast of images mixed with what an expert looked at (eCLIP, arXiv:2403.10153), where
+        `pairs.heat_maps` says so; null for none."""
         image_weight: Weight = 0.0
         """Of the contrast of two views of each study with those of others (SLIP,
         arXiv:2112.12750); needs `views.views` 2."""
@@ -84,6 +92,14 @@ class ReportContrast(ReportMethod):
         def reading(self) -> ReportTextConfig:
             return self.model.reading
 
+        @property
+        def organ_labels(self) -> tuple[tuple[int, ...], ...]:
+            return tuple(o.labels for o in self.organs.organs.values()) if self.organs else ()
+
+        @property
+        def wants_heat(self) -> bool:
+            return self.experts is not None
+
         def tokenizer(self) -> Tokenizer:
             with torch.random.fork_rng(devices=[]):
                 text: TextEncoder = self.model.text.build()
@@ -98,6 +114,17 @@ class ReportContrast(ReportMethod):
                     "gloria reads words, and of a frozen text encoder only sentences are kept: "
                     "choose mama, or train a part of the text encoder"
                 )
+            if self.organs and self.model.dim % self.organs.heads:
+                raise ValueError(
+                    f"model.dim {self.model.dim} is no multiple of organs.heads {self.organs.heads}"
+                )
+            if self.experts and any(
+                n % self.experts.patch_voxels for n in self.views.size[: self.views.dims]
+            ):
+                raise ValueError(
+                    f"views.crop_voxels is no multiple of experts.patch_voxels "
+                    f"{self.experts.patch_voxels}"
+                )
             return self
 
     config: Config
@@ -111,11 +138,14 @@ class ReportContrast(ReportMethod):
         self.findings_head = nn.Linear(encoder.embed_dim, max(len(config.findings), 1))
         self.findings_head.requires_grad_(bool(config.findings))
         self.concepts = ConceptMatching(config.concepts) if config.concepts else None
+        self.organs = OrganContrast(config.organs, config.model.dim) if config.organs else None
+        self.experts = ExpertContrast(config.experts, config.views.dims) if config.experts else None
         self.register_buffer("state_UD", None, persistent=False)
 
     def know_sentences(self, sentences: Sequence[str]) -> None:
-        if self.concepts is not None:
-            self.concepts.know_sentences(sentences)
+        for part in (self.concepts, self.organs):
+            if part is not None:
+                part.know_sentences(sentences)
 
     def keep_text_states(self, state_UD: Tensor | None) -> None:
         self.state_UD = state_UD
@@ -129,7 +159,7 @@ class ReportContrast(ReportMethod):
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
         texts = _texts(batch)
         seen = self._see(batch, texts)
-        parts = self._parts(seen, texts)
+        parts = self._parts(seen, texts) | self._of_annotations(batch, seen, texts, progress)
         image_BD, negative_BB = seen.image_BVD[:, 0], negatives(seen.targets)
         return LossOutput(
             total=sum(parts.values(), image_BD.new_zeros(())),
@@ -147,6 +177,10 @@ class ReportContrast(ReportMethod):
         targets = self._targets(_texts(batch))
         return {self.config.loss.name: self.config.loss.collapsed(targets)}
 
+    @property
+    def _needs_places(self) -> bool:
+        return self.config.local != "none" or bool(self.config.concepts or self.config.organs)
+
     def _image_features(self, batch: Batch) -> ImageFeatures:
         """Return the features of every view of every study, sample by sample."""
         present_BVS = batch.geometry["present_BVS"]
@@ -155,7 +189,7 @@ class ReportContrast(ReportMethod):
             batch.views_BCIJK[0],
             present_BVS.flatten(0, 1),
             position_mm_BVS.flatten(0, 1),
-            places=self.config.local != "none" or self.concepts is not None,
+            places=self._needs_places,
             at_once=self.config.images_at_once,
         )
 
@@ -190,13 +224,14 @@ class ReportContrast(ReportMethod):
         """Return the contrast of studies with reports, and what the configuration adds to it."""
         config = self.config
         parts: dict[str, Tensor] = {config.loss.name: self._contrast(seen)}
-        if seen.images.places_BPD is not None:
+        needed = config.local != "none" or self.concepts is not None
+        if needed and seen.images.places_BPD is not None:
             places = self._first_places(seen.images.places_BPD, seen.images.present_BP, texts)
             if config.local != "none":
                 parts[config.local] = config.local_weight * self._local(places, seen, texts)
             if self.concepts is not None and config.concepts is not None:
                 z_BSD = self.model.text_head(seen.reports.sentences_BSE)
-                named = _concepts_everywhere(self.concepts.concepts(texts.sentence_BS, z_BSD))
+                named = gather_concepts(self.concepts.concepts(texts.sentence_BS, z_BSD))
                 found = self.concepts(places, named, seen.targets)
                 parts["concepts"] = config.concepts.weight * found
         if config.image_weight:
@@ -216,29 +251,65 @@ class ReportContrast(ReportMethod):
             parts["findings"] = config.findings_weight * asked
         return parts
 
+    def _of_annotations(
+        self, batch: Batch, seen: "_Seen", texts: Texts, progress: float
+    ) -> dict[str, Tensor]:
+        """Return what label maps and heat maps add."""
+        parts, present_BVS = dict[str, Tensor](), batch.geometry["present_BVS"]
+        if self.organs is not None:
+            organ_NIJK = batch.geometry.get(ORGANS)
+            alike = self.organs(
+                organ_NIJK, present_BVS, seen.images, seen.reports, texts, self.model
+            )
+            parts["organs"] = self.organs.config.weight * alike
+        if self.experts is not None and self.training:
+            parts["experts"] = self._experts(self.experts, batch, seen, progress)
+        return parts
+
+    def _experts(
+        self, experts: ExpertContrast, batch: Batch, seen: "_Seen", progress: float
+    ) -> Tensor:
+        nothing = seen.text_BD.new_zeros(())
+        step = step_of(progress, nothing.device)
+        if step == "reconstruction":
+            return experts.reconstruction(batch)
+        if step == "nothing":
+            return nothing
+        mixed_BD = experts.mixtures(batch, seen.image_BVD[:, 0], self._embed)
+        if mixed_BD is None:
+            return nothing
+        return experts.config.weight * self._contrast_of(mixed_BD, seen)
+
+    def _embed(self, x_NCIJK: Tensor, present_BS: Tensor, position_mm_BS: Tensor) -> Tensor:
+        """Return unit vectors of studies, a few images at a time as ever."""
+        features = self.model.image_features(
+            x_NCIJK, present_BS, position_mm_BS, at_once=self.config.images_at_once
+        )
+        return self.model.project_images(features.global_BE)
+
     def _contrast(self, seen: "_Seen") -> Tensor:
         """Return the contrast of each view with the reports, averaged over views."""
-        scale, bias = self.model.scale, self.model.bias
-        views = [
-            self.config.loss.of(image_BD, seen.text_BD, seen.targets, scale, bias)
-            for image_BD in seen.image_BVD.unbind(1)
-        ]
+        views = [self._contrast_of(image_BD, seen) for image_BD in seen.image_BVD.unbind(1)]
         return torch.stack(views).mean()
+
+    def _contrast_of(self, image_BD: Tensor, seen: "_Seen") -> Tensor:
+        scale, bias = self.model.scale, self.model.bias
+        return self.config.loss.of(image_BD, seen.text_BD, seen.targets, scale, bias)
 
     def _first_places(self, places_BPD: Tensor, present_BP: Tensor, texts: Texts) -> Parts:
         """Return the places of the first view of every study, of all processes."""
         views = len(present_BP) // len(texts.study_B)
-        return _everywhere(Parts(places_BPD[::views], present_BP[::views]))
+        return gather_parts(Parts(places_BPD[::views], present_BP[::views]))
 
     def _local(self, places: Parts, seen: "_Seen", texts: Texts) -> Tensor:
         """Return the contrast of places with sentences, or with words."""
         reports, targets = seen.reports, seen.targets
         if self.config.local == "gloria":
             z_BND = self.model.text_head(reports.tokens_BSLE).flatten(1, 2)
-            words = _everywhere(Parts(z_BND, texts.token_mask_BSL.flatten(1, 2)))
+            words = gather_parts(Parts(z_BND, texts.token_mask_BSL.flatten(1, 2)))
             return word_region(places, words, targets)
         z_BSD = self.model.text_head(reports.sentences_BSE)
-        sentences = _everywhere(Parts(z_BSD, reports.present_BS))
+        sentences = gather_parts(Parts(z_BSD, reports.present_BS))
         return symmetric_local(places, sentences, targets, self.model.scale, self.config.loss)
 
 
@@ -272,19 +343,3 @@ def _texts(batch: Batch) -> Texts:
     if batch.texts is None:
         raise ValueError("report_contrast needs the reports beside the images")
     return batch.texts
-
-
-def _everywhere(parts: Parts) -> Parts:
-    """Return the parts of all processes, which may have padded to different lengths."""
-    z_BND, mask_BN = parts
-    most = int(gather_rows(torch.tensor([mask_BN.shape[1]], device=mask_BN.device)).max())
-    lacking = most - mask_BN.shape[1]
-    return Parts(
-        gather_rows(F.pad(z_BND, (0, 0, 0, lacking))), gather_rows(F.pad(mask_BN, (0, lacking)))
-    )
-
-
-def _concepts_everywhere(concepts: Concepts) -> Concepts:
-    """Return the concepts of all processes; what pads them is no concept."""
-    z_BKD, number_BK = _everywhere(Parts(concepts.z_BKD, concepts.code_BK - NO_CONCEPT))
-    return Concepts(z_BKD, number_BK + NO_CONCEPT)

@@ -103,12 +103,13 @@ class ExpertMixing(nn.Module):
             InputError: As :meth:`forward`.
         """
         if share_B is None:
-            share_B = Beta(MIXING, MIXING).sample((len(x_BCIJK),)).to(x_BCIJK)
-        share = share_B.view(-1, *[1] * (x_BCIJK.ndim - 1))
-        return torch.lerp(self(x_BCIJK, heat_B1IJK), x_BCIJK, share)
+            share_B = Beta(MIXING, MIXING).sample((len(x_BCIJK),))
+        share = share_B.to(x_BCIJK).view(-1, *[1] * (x_BCIJK.ndim - 1))
+        made: Tensor = self(x_BCIJK, heat_B1IJK)
+        return torch.lerp(made.to(x_BCIJK.dtype), x_BCIJK, share)
 
-    def reconstruction(self, x_BCIJK: Tensor, heat_B1IJK: Tensor) -> Tensor:
-        """Return the mean squared error of the expert image as a copy of the image.
+    def errors(self, x_BCIJK: Tensor, heat_B1IJK: Tensor) -> Tensor:
+        """Return the mean squared error of each expert image as a copy of its image, ``(B,)``.
 
         Added to the loss, with a weight of 0.3, before the first expert images are used, it lets
         them begin as images.
@@ -116,4 +117,5 @@ class ExpertMixing(nn.Module):
         Raises:
             InputError: As :meth:`forward`.
         """
-        return F.mse_loss(self(x_BCIJK, heat_B1IJK), x_BCIJK)
+        made = self(x_BCIJK, heat_B1IJK)
+        return F.mse_loss(made, x_BCIJK, reduction="none").flatten(1).mean(1)

@@ -1,8 +1,8 @@
 """Studies with their reports as what a pretraining learns from: checked, split, in batches."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field
 from torch.utils.data import Dataset
 
 from medssl.config.base import Config
+from medssl.data.annotations import Annotations
 from medssl.data.normalize import IntensityConfig
 from medssl.data.pair_dataset import Facts, PairCollate, PairDataset, Studies, text_numbers
 from medssl.data.report_text import ReportText
@@ -21,6 +22,7 @@ from medssl.data.views import Batch
 from medssl.errors import InputError
 from medssl.methods.base import Method, ReportMethod
 from medssl.reports.pairs import Pair, read_pairs
+from medssl.training.maps import MapFiles, find_maps, place_maps
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,11 @@ class PairSource(Config):
     """The pairs that `medssl reports pair` made, of the volumes in the crop store."""
     most_normal: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of a batch whose reports find nothing, at most, while there are others."""
+    organ_maps: Path | None = None
+    """Folder of label maps, NIfTI files named by the key of a volume or a study, for
+    `method.organs` and for nothing else."""
+    heat_maps: Path | None = None
+    """The same of what experts looked at, values of 0 and more, for `method.experts`."""
 
 
 def check_reports_wanted(method: Method.Config, source: PairSource | None) -> None:
@@ -52,6 +59,16 @@ def check_reports_wanted(method: Method.Config, source: PairSource | None) -> No
             f"the method {method.name} reads no reports, but `pairs` names some: take it out, or "
             "choose report_contrast"
         )
+    if source is None or not isinstance(method, ReportMethod.Config):
+        return
+    wanted = {
+        ("method.organs", "pairs.organ_maps"): (bool(method.organ_labels), source.organ_maps),
+        ("method.experts", "pairs.heat_maps"): (method.wants_heat, source.heat_maps),
+    }
+    for (option, folder), (wants, given) in wanted.items():
+        if wants != (given is not None):
+            there, lacking = (option, folder) if wants else (folder, option)
+            raise ValueError(f"{there} is set and {lacking} is not: they need each other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +82,15 @@ class PairStream:
     digest: str
     text: ReportText
     facts: Facts
+    maps: Mapping[str, MapFiles] = field(default_factory=dict)
+    """Files of label maps and heat maps, by what a sample calls the maps."""
+    annotations: Annotations = field(default_factory=dict)
+    """The same on the grids of the volumes, once :func:`place_maps` has put them there."""
 
     @property
     def inputs(self) -> dict[str, str]:
         """What the run depends on, for its record."""
-        return {"pairs": self.digest}
+        return {"pairs": self.digest} | {each.folder: each.digest for each in self.maps.values()}
 
     def studies(self, part: Literal["train", "val"]) -> list[int]:
         """Return the positions of the studies of one part."""
@@ -102,6 +123,7 @@ class PairStream:
             self.intensity,
             order=order,
             training=part == "train",
+            annotations=self.annotations,
         )
         return dataset, PairCollate(views, self.facts)
 
@@ -162,6 +184,7 @@ def open_pairs(
         digest=found.digest,
         text=text,
         facts=Facts.of(pairs, findings, encoded.ids_NL, encoded.mask_NL),
+        maps=find_maps(source.organ_maps, source.heat_maps, method.organ_labels, pairs),
     )
 
 
@@ -177,5 +200,18 @@ def _say_what_is_left_out(without_images: int, without_words: int) -> None:
 def without_tokens(stream: PairStream) -> PairStream:
     """Return the stream of a method that keeps what sentences become: it reads no tokens."""
     none = torch.empty(len(stream.text.sentences), 0)
-    facts = {**vars(stream.facts), "token_UL": none.long(), "token_mask_UL": none.bool()}
-    return PairStream(**{**vars(stream), "facts": Facts(**facts)})
+    facts = replace(stream.facts, token_UL=none.long(), token_mask_UL=none.bool())
+    return replace(stream, facts=facts)
+
+
+def with_maps(stream: PairStream, run: Path) -> PairStream:
+    """Return the stream with its maps on the grids of the volumes.
+
+    Args:
+        stream: Whose files were found.
+        run: Folder of the run, where an earlier start may have left them.
+
+    Raises:
+        InputError: A map cannot be read.
+    """
+    return replace(stream, annotations=place_maps(stream.maps, stream.store, run))

@@ -41,6 +41,7 @@ from medssl.training.pair_stream import (
     PairStream,
     check_reports_wanted,
     open_pairs,
+    with_maps,
 )
 from medssl.training.plan_config import PlanConfig
 from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
@@ -237,6 +238,7 @@ def _fit(
     pairs = material.pairs
     if pairs is not None and isinstance(method, ReportMethod):
         method.know_sentences(pairs.text.sentences)
+        pairs = with_maps(pairs, config.out)
         if method.text.frozen:
             pairs = keep_states(method, pairs, config.out)
     loaders = PretrainLoaders(

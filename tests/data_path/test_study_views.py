@@ -3,6 +3,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from medssl.data.annotations import HEAT, ORGANS
 from medssl.data.normalize import IntensityConfig
 from medssl.data.study_views import StudyViews, in_place, study_images
 from medssl.data.views import Region
@@ -92,3 +93,53 @@ def test_a_box_larger_than_its_region_is_refused():
         StudyViews(zoom=(0.5, 1.0))
     with pytest.raises(ValidationError, match="rise from low to high"):
         StudyViews(zoom=(1.2, 1.0))
+
+
+def annotated(make_store, views, *, mirrored, seed, keys=("a",)):
+    """Cut a volume that is bright where its organ is, and maps of it."""
+    organ = np.zeros((40, 37, 21), np.uint8)
+    organ[4:17, 9:30, 5:16], organ[20:30, 3:12, 2:9] = 1, 1
+    store = make_store({"a": (organ * 2000.0 - 1000).astype(np.int16), "b": organ.astype(np.int16)})
+    maps = {
+        ORGANS: make_store({"a": (organ, {"background": 0})}, "organs"),
+        HEAT: make_store({"a": (organ.astype(np.float32), {"background": 0})}, "heat"),
+    }
+    scale = IntensityConfig(ct={"window_hu": (-1000.0, 1000.0)})
+    rng = None if seed is None else np.random.default_rng(seed)
+    return views.read(store, pair(*keys), scale, rng, mirrored=mirrored, annotations=maps)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_maps_follow_the_image_under_every_change(make_store, dims, mirrored, seed):
+    size = [24, 20] if dims == 2 else [24, 20, 12]
+    views = StudyViews(
+        dims=dims,
+        crop_voxels=(*size, 1)[:3],
+        images=2,
+        views=2,
+        spread=1.4,
+        zoom=(0.8, 1.5),
+        appearance=STILL,
+    )
+    sample = annotated(make_store, views, mirrored=mirrored, seed=seed)
+    images, organ, heat = (sample.views_BCIJK[0][:, 0], *map(sample.geometry.get, (ORGANS, HEAT)))
+    images = images.reshape(organ.shape)
+    shown = np.flatnonzero(organ.reshape(len(organ), -1).any(1))
+    assert len(shown)
+    for n in shown:
+        assert set(np.unique(organ[n])) == {0.0, 1.0}
+        inside = images[n] > 0.5
+        assert (inside == organ[n]).mean() > 0.97
+        np.testing.assert_allclose(heat[n], images[n], atol=1e-5)
+
+
+def test_images_without_maps_have_none_and_rows_are_joined(make_store):
+    views = StudyViews(crop_voxels=12, images=2)
+    sample = annotated(make_store, views, mirrored=False, seed=None, keys=("a", "b"))
+    assert sample.geometry[ORGANS][0].any()
+    assert not sample.geometry[ORGANS][1].any()  # of "b"
+    batch = views.collate([sample, sample])
+    assert batch.geometry[ORGANS].shape == (4, 12, 12, 12)
+    assert batch.geometry["present_BVS"].shape == (2, 1, 2)

@@ -5,6 +5,8 @@ from pydantic import ValidationError
 from medssl.data.study_views import StudyViews
 from medssl.data.views import Batch, Texts
 from medssl.losses.pair_targets import PairTargets
+from medssl.methods import _experts as experts
+from medssl.methods import _organs as organs
 from medssl.methods.report_contrast import ReportContrast, retrieval_scores
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from medssl.models.image_text import ImageTextConfig
@@ -225,3 +227,178 @@ def test_concepts_need_the_sentences(build):
     method = build(concepts={})
     with pytest.raises(ValueError, match="call know_sentences first"):
         method.loss(batch_of(method), progress=0.0)
+
+
+ORGAN_OPTIONS = {
+    "organs": {
+        "lung": {"labels": [10, 11], "findings": ["lung_nodule", "consolidation"]},
+        "pleura": {"labels": [3], "findings": ["pleural_effusion"]},
+    },
+    "heads": 2,
+}
+
+
+def with_organs(build, said=SAYS, **options):
+    method = build(organs=ORGAN_OPTIONS, **options)
+    method.know_sentences(said)
+    return method
+
+
+def organ_batch(method, seed=0, **shape):
+    """Every image shows both organs; the first study's lung is cut off."""
+    batch = batch_of(method, seed=seed, **shape)
+    organ_NIJK = torch.zeros(len(batch.views_BCIJK[0]), 16, 16, 16)
+    organ_NIJK[:, 2:7, 2:14, 2:14], organ_NIJK[:, 9:14, 9:14, 9:14] = 1, 2
+    organ_NIJK[0, 0, 3, 3] = 1
+    return batch._replace(geometry={**batch.geometry, "organ_NIJK": organ_NIJK})
+
+
+@pytest.mark.parametrize(("train", "views"), [("full", 1), ("frozen", 2)])
+def test_organs_answer_to_the_sentences_about_them(build, train, views):
+    method = with_organs(build, train=train, views=views)
+    plain = build(train=train, views=views)
+    batch = organ_batch(method)
+    output = method.loss(batch, progress=0.0)
+    assert set(output.parts) == {"multi_positive", "organs"}
+    assert torch.equal(
+        output.parts["multi_positive"], plain.loss(batch, progress=0.0).parts["multi_positive"]
+    )
+    assert output.parts["organs"] > 0
+    output.parts["organs"].backward()
+    for part in (method.encoder, method.organs, method.model.image_head, method.model.text_head):
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
+
+
+def test_what_is_known_of_organs_is_what_the_loop_over_sentences_finds(build, monkeypatch):
+    method, seen = with_organs(build), {}
+    monkeypatch.setattr(
+        organs, "organ_alignment", lambda *args: seen.update(args=args) or torch.zeros(())
+    )
+    batch = organ_batch(method)
+    method.loss(batch, progress=0.0)
+    image_BOD, text_BOD, facts = seen["args"][:3]
+    assert image_BOD.shape == text_BOD.shape == (4, 2, 8)
+    names = [("nodule", "consolidation"), ("effusion",)]
+    for b, row in enumerate(batch.texts.sentence_BS.tolist()):
+        said = [SAYS[n] for n in row if n >= 0]
+        for o, words in enumerate(names):
+            about = [s for s in said if any(word in s.lower() for word in words)]
+            denied = all(s.startswith("No ") for s in about)
+            assert facts.present_BO[b, o] == (bool(about) and (b, o) != (0, 0))
+            assert facts.normal_BO[b, o] == (bool(about) and denied)
+    z_BSD = method.model.text_features(batch.texts.token_BSL, batch.texts.token_mask_BSL)
+    own = [0, 2]  # of study 0 the sentences that name a nodule
+    expected = method.model.project_texts(
+        z_BSD.sentences_BSE[:1, own], torch.ones(1, 2, dtype=torch.bool)
+    )
+    torch.testing.assert_close(text_BOD[:1, 0], expected)
+
+
+@pytest.mark.parametrize("maps", ["none", "empty"])
+def test_without_maps_organs_add_nothing(build, maps):
+    method = with_organs(build)
+    batch = organ_batch(method)
+    geometry = dict(batch.geometry)
+    organ_NIJK = geometry.pop("organ_NIJK")
+    if maps == "empty":
+        geometry["organ_NIJK"] = torch.zeros_like(organ_NIJK)
+    part = method.loss(batch._replace(geometry=geometry), progress=0.0).parts["organs"]
+    assert part == 0
+    part.backward()
+    assert all(not p.grad.any() for p in method.encoder.parameters() if p.grad is not None)
+
+
+def test_organs_whose_reports_say_the_same_have_the_same_text(build):
+    contrast = with_organs(build, said=["Lung nodule.", "No lung nodule.", "Normal."]).organs
+    about = contrast.about_UO[:, 0].tolist(), contrast.abnormal_UO[:, 0].tolist()
+    assert about == ([True, True, False], [True, False, False])
+    again = with_organs(build, said=["Lung nodule.", "No lung nodule.", "Normal."]).organs
+    assert torch.equal(contrast.code_U, again.code_U)
+    assert len(set(contrast.code_U.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"organs": {"a": {"labels": [1], "findings": ["no_such"]}}}, "no findings of chest_ct"),
+        (
+            {
+                "organs": {
+                    "a": {"labels": [1], "findings": ["lung_nodule"]},
+                    "b": {"labels": [1], "findings": ["emphysema"]},
+                }
+            },
+            "labels of more than one organ: 1",
+        ),
+        ({**ORGAN_OPTIONS, "heads": 3}, "no multiple of organs.heads 3"),
+    ],
+)
+def test_organs_that_do_not_fit_are_refused(build, options, problem):
+    with pytest.raises(ValidationError, match=problem):
+        build(organs=options)
+
+
+def test_organs_need_the_sentences(build):
+    method = build(organs=ORGAN_OPTIONS)
+    with pytest.raises(ValueError, match="call know_sentences first"):
+        method.loss(organ_batch(method), progress=0.0)
+
+
+EXPERTS = {"patch_voxels": 8, "width": 8, "heads": 2}
+
+
+def looked_at(method, rows=(0, 2), seed=0):
+    batch = batch_of(method, seed=seed)
+    heat_NIJK = torch.zeros(len(batch.views_BCIJK[0]), 16, 16, 16)
+    for row in rows:
+        heat_NIJK[row, 4:9, 4:9, 4:9] = 1
+    return batch._replace(geometry={**batch.geometry, "heat_NIJK": heat_NIJK})
+
+
+def test_first_an_expert_image_learns_to_be_an_image(build):
+    method = build(experts=EXPERTS)
+    batch = looked_at(method)
+    part = method.loss(batch, progress=0.05).parts["experts"]
+    rows = [0, 2]
+    expected = method.experts.mixing.errors(
+        batch.views_BCIJK[0][rows], batch.geometry["heat_NIJK"][rows, None].double()
+    )
+    torch.testing.assert_close(part, 0.3 * expected.mean())
+
+
+def test_mixtures_answer_to_the_reports_of_their_studies(build, monkeypatch):
+    method, plain = build(experts=EXPERTS), build()
+    batch = looked_at(method)
+    monkeypatch.setattr(method.experts.mixing, "mixed", lambda x, *_: x)
+    monkeypatch.setattr(experts, "expert_share", lambda _: 1.0)
+    output, expected = method.loss(batch, progress=0.4), plain.loss(batch, progress=0.4)
+    # a mixture that is the image itself is the contrast of images once more
+    torch.testing.assert_close(output.parts["experts"], expected.parts["multi_positive"])
+    monkeypatch.undo()
+    monkeypatch.setattr(experts, "expert_share", lambda _: 1.0)
+    part = method.loss(batch, progress=0.4).parts["experts"]
+    assert not torch.isclose(part, expected.parts["multi_positive"])
+    part.backward()
+    for module in (method.encoder, method.experts, method.text):
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters())
+
+
+@pytest.mark.parametrize("progress", [0.05, 0.4])
+def test_where_nobody_looked_experts_add_nothing(build, monkeypatch, progress):
+    method = build(experts=EXPERTS)
+    monkeypatch.setattr(experts, "expert_share", lambda _: 1.0)
+    assert method.loss(looked_at(method, rows=()), progress=progress).parts["experts"] == 0
+    assert method.loss(batch_of(method), progress=progress).parts["experts"] == 0
+
+
+def test_experts_are_for_training_only_and_rare_in_the_end(build, monkeypatch):
+    method = build(experts=EXPERTS)
+    batch = looked_at(method)
+    monkeypatch.setattr(experts, "expert_share", lambda _: 0.0)
+    assert method.loss(batch, progress=0.9).parts["experts"] == 0
+    assert "experts" not in method.eval().loss(batch, progress=0.4).parts
+
+
+def test_patches_that_do_not_fit_the_image_are_refused(build):
+    with pytest.raises(ValidationError, match=r"no multiple of experts\.patch_voxels 12"):
+        build(experts={"patch_voxels": 12})

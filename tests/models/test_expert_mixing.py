@@ -73,17 +73,25 @@ def test_a_heat_map_of_nothing_is_finite():
 
 def test_reconstruction_is_the_error_of_the_copy_and_can_be_learned():
     net, (x, heat) = mixing(), images()
-    first = net.reconstruction(x, heat)
+    first = net.errors(x, heat).mean()
     torch.testing.assert_close(first, (net(x, heat) - x).square().mean())
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
-        net.reconstruction(x, heat).backward()
+        net.errors(x, heat).mean().backward()
         optimizer.step()
-    assert net.reconstruction(x, heat) < first / 2
+    assert net.errors(x, heat).mean() < first / 2
 
 
 def test_sizes_that_do_not_fit_are_refused_with_words():
     x = torch.zeros(1, 1, 8, 6, 8, dtype=torch.float64)
     with pytest.raises(InputError, match="8 x 6 x 8 voxels is no whole number of patches of 4"):
         mixing()(x, x)
+
+
+def test_half_precision_inside_leaves_the_mixture_in_the_type_of_the_image():
+    net, (x, heat) = mixing().float(), (image.float() for image in images())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = net.mixed(x, heat, torch.full((len(x),), 0.5, dtype=torch.float64))
+    assert mixed.dtype == torch.float32
+    assert mixed.isfinite().all()

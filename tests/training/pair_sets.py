@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from medssl.io.nifti import write_nifti
 from medssl.reports.pairs import Pair, Section, write_pairs
 
 FINDINGS = ("effusion", "nodule")
@@ -31,4 +34,14 @@ def write_pair_set(folder: Path, *, train: int = 6, val: int = 2) -> Path:
             )
         )
     write_pairs(folder, pairs, FINDINGS)
+    return folder
+
+
+def write_maps(folder: Path, *, train: int = 6, val: int = 2) -> Path:
+    """Maps of all volumes but the first: an organ of label 7, or what somebody looked at."""
+    folder.mkdir()
+    for n in range(1, train + val):
+        array = np.zeros((24, 24, 24), np.uint8)
+        array[8:14, 7 + n % 3 : 15, 9:16] = 7
+        write_nifti(array, np.diag([3.0, 3.0, 3.0, 1.0]), folder / f"v{n:02d}.nii.gz")
     return folder

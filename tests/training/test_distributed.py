@@ -17,7 +17,7 @@ from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.recorder import read_metrics
 from tests.finetuned import write_dataset
 from tests.text_folders import tiny_text, write_text_folder
-from tests.training.pair_sets import write_pair_set
+from tests.training.pair_sets import write_maps, write_pair_set
 from tests.training.processes import together
 from tests.training.stores import write_store
 
@@ -35,6 +35,13 @@ CASES = {
         ["method.local=mama", "method.findings=[nodule]", "method.loss.name=siglip"],
     ),
     "report_contrast, concepts": ("report_contrast", ["method.concepts.ontology=chest_ct"]),
+    "report_contrast, maps": (
+        "report_contrast",
+        [
+            "method.organs.organs={pleura: {labels: [7], findings: [pleural_effusion]}}",
+            "method.experts={patch_voxels: 8, width: 8, heads: 2}",
+        ],
+    ),
 }
 """Every method, and what of it is drawn for the whole batch: its name and options."""
 
@@ -60,6 +67,8 @@ def config_of(case, store, out, **changes):
     if isinstance(tiny, ReportMethod.Config):
         data = Path(store).parent
         tree["pairs"] = {"folder": str(data / "pairs")}
+        if "maps" in case:
+            tree["pairs"] |= {"organ_maps": str(data / "maps"), "heat_maps": str(data / "maps")}
         tree["method"]["model"]["text"] = tiny_text(data / "text").model_dump(mode="json")
     return validate(PretrainConfig, tree | changes, where="test", overrides=options)
 
@@ -95,6 +104,7 @@ def store(tmp_path_factory):
     write_dataset(folder / "balls", cases=4)
     write_store(folder / "grouped", train=12, val=12, per_group=3)
     write_pair_set(folder / "pairs", val=4)
+    write_maps(folder / "maps")
     write_text_folder(folder / "text")
     return write_store(folder / "store", val=4)
 

@@ -14,11 +14,11 @@ from medssl.methods.report_contrast import ReportContrast
 from medssl.models.image_text_folder import load_image_text
 from medssl.models.weights import load_encoder
 from medssl.reports.pairs import read_pairs, write_pairs
-from medssl.training.pair_stream import PairSource, open_pairs
+from medssl.training.pair_stream import PairSource, check_reports_wanted, open_pairs, with_maps
 from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.text_states import FILE, sentence_states, write_states
 from tests.text_folders import tiny_text
-from tests.training.pair_sets import FINDINGS, write_pair_set
+from tests.training.pair_sets import FINDINGS, write_maps, write_pair_set
 from tests.training.stores import write_store
 
 MODEL = {"dim": 8, "reading": {"keep_sentence": 0.7}}
@@ -152,3 +152,49 @@ def test_no_report_is_in_what_a_run_writes(data, tmp_path):
         if path.is_file() and path.name != "tokenizer.json":
             assert b"Large effusion" not in path.read_bytes(), path
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["inputs"]["pairs"]
+
+
+MAPS = {
+    "organs": {"organs": {"pleura": {"labels": [7], "findings": ["pleural_effusion"]}}},
+    "experts": {"patch_voxels": 8, "width": 8, "heads": 2},
+}
+
+
+@pytest.mark.parametrize(("option", "folder"), [("organs", "organ_maps"), ("experts", "heat_maps")])
+def test_maps_and_what_asks_for_them_need_each_other(data, option, folder):
+    wants = method_of(data, **{option: MAPS[option]})
+    with pytest.raises(ValueError, match=rf"method\.{option} is set and pairs\.{folder} is not"):
+        check_reports_wanted(wants, PairSource(folder=data))
+    with pytest.raises(ValueError, match=rf"pairs\.{folder} is set and method\.{option} is not"):
+        check_reports_wanted(method_of(data), PairSource(folder=data, **{folder: data}))
+    check_reports_wanted(wants, PairSource(folder=data, **{folder: data}))
+
+
+def test_a_batch_brings_the_maps_of_its_volumes(data, tmp_path):
+    maps = write_maps(tmp_path / "maps")
+    method = method_of(data, **MAPS)
+    stream = open_pairs(
+        PairSource(folder=data / "pairs", organ_maps=maps, heat_maps=maps),
+        method,
+        CropStore(data / "store"),
+        IntensityConfig(),
+        batch_size=3,
+    )
+    assert set(stream.inputs) == {"pairs", "organ_maps", "heat_maps"}
+    stream = with_maps(stream, tmp_path / "run")
+    dataset, collate = stream.open(method.views, "val", batch_size=2, seed=0)
+    batch = collate([dataset[0], dataset[1]])
+    for name, most in (("organ_NIJK", 1.0), ("heat_NIJK", 1.0)):
+        assert batch.geometry[name].shape == batch.views_BCIJK[0][:, 0].shape
+        assert batch.geometry[name].amax((1, 2, 3)).tolist() == [most, most]
+
+
+def test_a_folder_without_maps_of_the_volumes_is_refused(data, tmp_path):
+    with pytest.raises(InputError, match="no file is named by a volume or a study"):
+        open_pairs(
+            PairSource(folder=data / "pairs", organ_maps=tmp_path),
+            method_of(data, organs=MAPS["organs"]),
+            CropStore(data / "store"),
+            IntensityConfig(),
+            batch_size=3,
+        )

@@ -52,6 +52,22 @@ def test_every_method_has_a_plan_and_nothing_is_left(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_maps_and_concepts_cost_something(tmp_path):
+    plain = config(tmp_path, "report_contrast")
+    organs = {"organs": {"lung": {"labels": [1], "findings": ["lung_nodule"]}}}
+    experts = {"patch_voxels": 8, "width": 8, "heads": 2}
+    method = plain.method.model_dump(mode="json")
+    more = config(
+        tmp_path,
+        "report_contrast",
+        method=method | {"organs": organs, "experts": experts, "concepts": {}},
+        pairs={"folder": "pairs", "organ_maps": "organs", "heat_maps": "heat"},
+    )
+    one, two = plan(plain), plan(more)
+    assert two.flops_per_step > one.flops_per_step
+    assert two.trained_parameters > one.trained_parameters
+
+
 def test_numbers_are_those_of_the_step_as_it_is_computed(tmp_path):
     options = config(tmp_path, "simclr", loader={"volumes_per_batch": 4})
     found = plan(options)
