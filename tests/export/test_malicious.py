@@ -3,12 +3,16 @@
 Whatever would run leaves the file ``ran``; whatever would write elsewhere, ``outside``.
 """
 
+import csv
+import gzip
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,12 +26,13 @@ from medssl.errors import MedSSLError, RejectedFileError
 from medssl.export.check import check_artefact
 from medssl.export.checksums import write_checksums
 from medssl.export.export import ExportConfig
-from medssl.io.nifti import read_nifti
+from medssl.io.nifti import read_nifti, write_nifti
 from medssl.models.weights import load_encoder
 from medssl.runs.folder import read_json, write_json
 from medssl.training.task_model import load_task_model
 from tests.export.bundles import bundle
 from tests.export.encoders import exported, write_run
+from tests.finetuned import affine, finetuned, phantom
 
 GIGABYTES_10 = 10 * 2**30
 
@@ -170,19 +175,67 @@ def test_a_tensor_of_ten_gigabytes_that_is_not_there_is_refused(encoder, ran):
         load_encoder(encoder)
 
 
-def test_a_nifti_header_of_ten_gigabytes_is_refused(tmp_path, ran):
+@pytest.fixture(params=["huge.nii", "huge.nii.gz"])
+def huge(tmp_path, request):
+    """A scan of a few bytes that says that 10 GiB of voxels follow."""
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, 2048, 2048, 1280, 1, 1, 1, 1)
     struct.pack_into("<2h", header, 70, 4, 16)
     struct.pack_into("<8f", header, 76, 1, 1, 1, 1, 0, 0, 0, 0)
     struct.pack_into("<f", header, 108, 352)
+    struct.pack_into("<2h", header, 252, 1, 1)
+    for row in range(3):
+        struct.pack_into("<f", header, 280 + 20 * row, 1)
     header[344:348] = b"n+1\0"
-    scan = tmp_path / "huge.nii"
-    scan.write_bytes(bytes(header))
+    content = bytes(header) + bytes(1000)
+    path = tmp_path / request.param
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+ANNOUNCED = (
+    "The header announces 10240 MiB of voxels, more than the 4096 MiB allowed. If it is real, "
+    "raise `max_volume_mib`."
+)
+
+
+def test_a_nifti_header_of_ten_gigabytes_is_refused(huge, ran):
     with pytest.raises(RejectedFileError) as error:
-        read_nifti(scan)
-    assert error.value.problem
+        read_nifti(huge)
+    assert error.value.problem == ANNOUNCED
+
+
+def memory_mib(what):
+    """Return VmRSS, what this process has, or VmHWM, the most that it had."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what)
+    )
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="takes Linux's /proc")
+def test_predict_says_so_and_takes_no_memory_for_it(tmp_path, huge, ran):
+    model, small = finetuned() / "pretrained", tmp_path / "small.nii.gz"
+    write_nifti(phantom(0)[0], affine(), small)
+
+    def predicted(*scans, out):
+        words = ["predict", model, *scans, "--out", tmp_path / out, "tracking.enabled=false"]
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    assert predicted(small, out="first").exit_code == 0  # what a first call imports is there
+    Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
+    before_mib = memory_mib("VmRSS")
+    result = predicted(huge, small, out="out")
+    assert memory_mib("VmHWM") - before_mib < 200
+    assert (result.exit_code, "Traceback" in result.output) == (0, False)
+    assert re.findall(r"^  (\w+) +(.+)$", result.output, re.MULTILINE)[:4] == [
+        ("inputs", "2"), ("predicted", "1"), ("refused", "1"), ("refused_because", "too_large (1)"),
+    ]  # fmt: skip
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        refused, fine = csv.DictReader(file)
+    assert (refused["outcome"], refused["reason"]) == ("refused", ANNOUNCED)
+    assert fine["outcome"] == "predicted"
 
 
 def test_an_archive_that_unpacks_elsewhere_or_swells_is_refused(encoder, ran):
