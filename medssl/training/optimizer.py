@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from medssl.config.base import Config
+from medssl.errors import ConfigError
 from medssl.models.encoders.base import Encoder
+from medssl.models.text.base import TextEncoder
 from medssl.training.lars import LARS
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -49,6 +51,9 @@ class OptimizerConfig(Config):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor of the learning rate from each stage of the encoder to the one below; heads and
     decoders keep the whole of it. Below 1 for fine-tuning: early stages change less."""
+    text_lr_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of the learning rate of the text encoder, where a method trains one; its projection
+    keeps the whole rate. Below 1 for one that can read already, such as 0.1."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Gradients longer than this are shortened to it; null for no clipping."""
 
@@ -71,6 +76,9 @@ class OptimizerConfig(Config):
         Args:
             module: What trains.
             encoder: The encoder inside it, whose stages ``layer_decay`` counts.
+
+        Raises:
+            ConfigError: ``text_lr_scale`` is below 1, and no text encoder trains.
         """
         groups = self._groups(module, encoder)
         if self.name == "adamw":
@@ -80,22 +88,37 @@ class OptimizerConfig(Config):
         return torch.optim.SGD(groups, self.lr, momentum=self.momentum, nesterov=self.nesterov)
 
     def _groups(self, module: nn.Module, encoder: Encoder | None) -> list[dict[str, Any]]:
-        """Weights of one depth and one decay each, in an order that does not depend on chance."""
-        depths = {} if encoder is None or self.layer_decay == 1 else stage_depths(encoder)
-        members: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
+        """Weights of one rate and one decay each, in an order that does not depend on chance."""
+        shares = self._rate_shares(module, encoder)
+        members: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
         decayed = decayed_weights(module)
         for parameter in module.parameters():
             if parameter.requires_grad:
-                depth = depths.get(id(parameter), 0)
-                members[depth, id(parameter) not in decayed].append(parameter)
+                share = shares.get(id(parameter), 1.0)
+                members[share, id(parameter) not in decayed].append(parameter)
         return [
             {
-                "params": members[depth, plain],
-                "lr": self.lr * self.layer_decay**depth,
+                "params": members[share, plain],
+                "lr": self.lr * share,
                 "weight_decay": 0.0 if plain else self.weight_decay,
             }
-            for depth, plain in sorted(members)
+            for share, plain in sorted(members, key=lambda of: (-of[0], of[1]))
         ]
+
+    def _rate_shares(self, module: nn.Module, encoder: Encoder | None) -> dict[int, float]:
+        """Return the share of the rate of weights that have less than the whole, by their ids."""
+        depths = {} if encoder is None or self.layer_decay == 1 else stage_depths(encoder)
+        shares = {weight: self.layer_decay**depth for weight, depth in depths.items()}
+        if self.text_lr_scale < 1:
+            texts = [text for text in module.modules() if isinstance(text, TextEncoder)]
+            weights = [weight for text in texts for weight in text.parameters()]
+            if not any(weight.requires_grad for weight in weights):
+                raise ConfigError(
+                    f"optimizer.text_lr_scale is {self.text_lr_scale}, and no text encoder trains",
+                    hint="leave it out, or set method.model.text.train to lora, last_n or full",
+                )
+            shares |= {id(weight): self.text_lr_scale for weight in weights}
+        return shares
 
 
 def _default(option: str) -> Any:

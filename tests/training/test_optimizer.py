@@ -10,6 +10,7 @@ from medssl.models.encoders.segresnet import SegResNetEncoder
 from medssl.models.encoders.unet import UNetEncoder
 from medssl.training.lars import LARS
 from medssl.training.optimizer import OptimizerConfig, stage_depths
+from tests.text_folders import tiny_text
 
 
 def slow_lars(w, gradients, *, lr, momentum, trust, decay):
@@ -112,6 +113,34 @@ def test_what_belongs_to_no_stage_counts_as_the_first():
     encoder = SegResNetEncoder.Config.tiny().build()
     encoder.token = nn.Parameter(torch.zeros(4))
     assert stage_depths(encoder)[id(encoder.token)] == len(encoder.stages())
+
+
+def read_and_seen(tmp_path, train):
+    text = tiny_text(tmp_path / "text").model_copy(update={"train": train, "last_n": 1}).build()
+    encoder = SegResNetEncoder.Config.tiny().build()
+    return nn.ModuleDict({"encoder": encoder, "text": text, "head": nn.Linear(3, 3)})
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_a_text_encoder_has_a_rate_of_its_own(tmp_path, layer_decay):
+    method = read_and_seen(tmp_path, "last_n")
+    config = OptimizerConfig(lr=2.0, layer_decay=layer_decay, text_lr_scale=0.1)
+    groups = config.build(method, method["encoder"]).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    trained = [p for p in method["text"].parameters() if p.requires_grad]
+    assert trained
+    assert [rates[id(p)] for p in trained] == pytest.approx([0.2] * len(trained))
+    assert {rates[id(p)] for p in method["head"].parameters()} == {2.0}
+    whole = OptimizerConfig(lr=2.0, layer_decay=layer_decay).build(method, method["encoder"])
+    others = {id(p): group["lr"] for group in whole.param_groups for p in group["params"]}
+    assert all(rates[id(p)] == others[id(p)] for p in method["encoder"].parameters())
+    assert len(rates) == sum(p.requires_grad for p in method.parameters())
+
+
+def test_a_rate_for_a_text_encoder_that_does_not_train_is_refused(tmp_path):
+    for method in (read_and_seen(tmp_path, "frozen"), nn.Linear(2, 2)):
+        with pytest.raises(ConfigError, match="no text encoder trains"):
+            OptimizerConfig(text_lr_scale=0.1).build(method)
 
 
 @pytest.mark.parametrize(
