@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from medssl.data.store import CropStore
+from medssl.evaluation.paired.fast_index import Kind, load_faiss
 from medssl.evaluation.paired.index import INDEX, VECTORS, write_index
 from medssl.evaluation.paired.options import ModelOptions, chosen_pairs
 from medssl.evaluation.paired.scans import store_scans
@@ -37,6 +38,9 @@ class EmbedConfig(ModelOptions):
     """Folder for the vectors."""
     images: Annotated[int, Field(gt=0)] | None = None
     """Slices or series of a study that are shown; null: as many as in training."""
+    index: Kind = "exact"
+    """How the nearest are found. `exact` compares every row; with faiss (the extra `index`), `hnsw`
+    and `ivf` are faster among millions and may miss some, and `flat` compares every row too."""
 
     @model_validator(mode="after")
     def _one_kind_of_data(self) -> Self:
@@ -54,9 +58,12 @@ def embed(config: EmbedConfig, *, overwrite: bool = False) -> StageResult:
     ``medssl search`` looks in; of scans also ``store``. Interrupted, it embeds no study twice.
 
     Raises:
-        InputError: The model or the data cannot be read, or do not fit.
+        InputError: The model or the data cannot be read, or do not fit, or the index needs faiss,
+            which is not installed.
         FolderError: ``config.out`` holds something else, and ``overwrite`` is off.
     """
+    if config.index != "exact":
+        load_faiss()  # before anything is embedded
     inputs = {"model": config.model_digest}
     if config.pairs is not None and config.store is not None:
         inputs |= {
@@ -81,7 +88,7 @@ def embed(config: EmbedConfig, *, overwrite: bool = False) -> StageResult:
             )
         found = embed_studies(subject, store, pairs, config.out / PARTS)
         left_out = [*unreadable, *found.left_out]
-        write_index(config.out, subject, found)
+        write_index(config.out, subject, found, config.index)
         with atomic_path(config.out / LEFT_OUT) as partial:
             pd.DataFrame(left_out, columns=LeftOut._fields).to_csv(partial, index=False)
         return run.finish(
