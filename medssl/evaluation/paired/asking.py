@@ -83,8 +83,16 @@ class Asking:
             return sigmoid_probability(image_ND, present_D, self.scale, self.bias or 0.0)
         return present_probability(image_ND, present_D, absent_D, self.scale)
 
-    def descriptors(self, image_ND: Floats, finding: Finding) -> Explained:
-        """Return how probable a finding is by its descriptors; it must have some."""
+    def descriptors(
+        self, image_ND: Floats, finding: Finding, study_V: NDArray[np.int64] | None = None
+    ) -> Explained:
+        """Return how probable a finding is by its descriptors; it must have some.
+
+        Args:
+            image_ND: Unit vectors of studies, or of views of them.
+            finding: What is asked for.
+            study_V: Which study each view is of.
+        """
         present_XD, absent_XD = (
             np.stack(
                 [
@@ -94,7 +102,7 @@ class Asking:
             )
             for yes in (True, False)
         )
-        return explained_probability(image_ND, present_XD, absent_XD)
+        return explained_probability(image_ND, present_XD, absent_XD, study_V=study_V)
 
     def question(self, image_ND: Floats, question: Question) -> Floats:
         """Return how probable each answer is, ``(N, C)``."""

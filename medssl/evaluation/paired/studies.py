@@ -69,6 +69,15 @@ class Embedded(NamedTuple):
         )
 
 
+class Views(NamedTuple):
+    """Volumes of studies as vectors, each on its own."""
+
+    image_VD: Floats
+    """Unit vectors."""
+    study_V: NDArray[np.int64]
+    """The row of the study that each is of."""
+
+
 def report_digests(pairs: Sequence[Pair], sections: Sequence[str]) -> list[str]:
     """Return a digest of the words of each report, equal where reports say the same."""
     return [text_digest(pair.text(sections)) for pair in pairs]
@@ -101,6 +110,31 @@ def embed_studies(
             rows += _kept(folder / f"{number:05d}.parquet", some, subject, store)
             progress.advance(len(some))
     return _joined(pairs, rows)
+
+
+def embed_views(subject: Subject, store: CropStore, found: Embedded, cache: Path) -> Views:
+    """Return the vectors of all volumes, series or pictures, of studies that could be embedded.
+
+    Args:
+        subject: The model.
+        store: Where the images are.
+        found: The studies.
+        cache: As for :func:`embed_studies`.
+
+    Raises:
+        InputError: A volume can no longer be read.
+    """
+    alone = [
+        (row, pair.model_copy(update={"volume_keys": (key,), "sections": ()}))
+        for row, pair in enumerate(found.pairs)
+        for key in pair.volume_keys
+    ]
+    if len(alone) == len(found.pairs):
+        return Views(found.image_ND, np.arange(len(alone)))
+    seen = embed_studies(subject, store, [pair for _, pair in alone], cache)
+    if seen.left_out:
+        raise InputError(f"a volume can no longer be read: {seen.left_out[0].reason}")
+    return Views(seen.image_ND, np.array([row for row, _ in alone], np.int64))
 
 
 def _kept(

@@ -80,18 +80,26 @@ def explained_probability(
     present_XD: Floats,
     absent_XD: Floats,
     temperature: float = DESCRIPTOR_TEMPERATURE,
+    study_V: NDArray[np.int64] | None = None,
 ) -> Explained:
     """Return the geometric mean of the descriptors' probabilities, and these themselves.
 
     Xplainer (Pellegrini et al. 2023, arXiv:2303.13391): each descriptor's probability is the
-    softmax of the cosines with its two prompts over the temperature. In the log domain, so that
-    many improbable descriptors do not become 0.
+    softmax of the cosines with its two prompts over the temperature; of a study of several views,
+    the mean of theirs. In the log domain, so that many improbable descriptors do not become 0.
 
     Args:
         image_ND: Unit vectors.
         present_XD: One row a descriptor: it is there.
         absent_XD: It is not.
         temperature: Not the one that the model was trained with.
+        study_V: Where the images are views of studies: which study each is of, every one of them
+            from 0 on having a view. Without, each image is a study.
     """
     log_NX = log_expit(image_ND @ (present_XD - absent_XD).T / temperature)
+    if study_V is not None:
+        log_VX, views_N = log_NX, np.bincount(study_V)
+        log_NX = np.full((len(views_N), log_VX.shape[1]), -np.inf)
+        np.logaddexp.at(log_NX, study_V, log_VX)
+        log_NX -= np.log(views_N)[:, None]
     return Explained(np.exp(log_NX.mean(axis=1)), np.exp(log_NX))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,10 @@ from medssl.evaluation.paired.measure import Measuring, Scored, spread
 from medssl.evaluation.paired.negation import negation_table
 from medssl.evaluation.paired.options import IntervalOptions, StudyOptions
 from medssl.evaluation.paired.prompts import Finding, read_prompts
-from medssl.evaluation.paired.studies import Embedded, embed_studies
+from medssl.evaluation.paired.studies import Embedded, Views, embed_studies, embed_views
 from medssl.evaluation.paired.subject import Subject, first_affine
 from medssl.evaluation.paired.targets import Unmentioned, finding_targets, true_answers
+from medssl.evaluation.paired.zero_shot import Explained
 from medssl.runs.digest import digest_file, digest_json
 from medssl.runs.folder import atomic_path, write_json
 from medssl.runs.manifest import now
@@ -48,6 +49,10 @@ class ZeroShotConfig(StudyOptions, IntervalOptions):
     score: Score = "pair"
     """`pair`: softmax of present and absent; `sigmoid`: of present alone, for models that were
     trained with the sigmoid loss."""
+    descriptor_views: Literal["together", "each"] = "together"
+    """What descriptors are looked for in: in the images of a study `together`, as the model was
+    trained; or in `each` of its volumes, series or pictures, and a descriptor is as probable as the
+    mean of them (Xplainer, arXiv:2303.13391)."""
     unmentioned: Unmentioned = "unknown"
     """What a finding is that a study's labels say nothing of: `unknown` or `absent`."""
     least_positive: Annotated[int, Field(ge=1)] = 5
@@ -63,6 +68,8 @@ class _Shown(NamedTuple):
 
     test: Embedded
     val: Embedded | None
+    views: dict[str, Views]
+    """Of the descriptors, where they are looked for in each volume: of ``test`` and ``val``."""
     asking: Asking
     subject: Subject
     store: CropStore
@@ -107,9 +114,16 @@ def zeroshot(config: ZeroShotConfig, *, overwrite: bool = False) -> StageResult:
             )
         cache = config.embeddings or config.out / EMBEDDINGS
         val = pairs.split("val") if config.split == "test" else ()
+        found = {
+            name: embed_studies(subject, store, some, cache)
+            for name, some in (("test", chosen), ("val", val))
+            if some
+        }
+        each = found if config.descriptor_views == "each" else {}
         shown = _Shown(
-            test=embed_studies(subject, store, chosen, cache),
-            val=embed_studies(subject, store, val, cache) if val else None,
+            test=found["test"],
+            val=found.get("val"),
+            views={name: embed_views(subject, store, of, cache) for name, of in each.items()},
             asking=Asking.of(subject, prompts, config.ensemble, config.score),
             subject=subject,
             store=store,
@@ -187,9 +201,16 @@ def _scored(
     target_N = finding_targets(studies.pairs, finding.name, config.unmentioned)
     asking, image_ND = shown.asking, studies.image_ND
     if by == DESCRIPTORS:
-        return Scored(target_N=target_N, score_N=asking.descriptors(image_ND, finding).score_N)
+        return Scored(target_N=target_N, score_N=_by_descriptors(shown, studies, finding).score_N)
     templates = [asking.prompts.templates[by]] if by else None
     return Scored(target_N=target_N, score_N=asking.finding(image_ND, finding, templates))
+
+
+def _by_descriptors(shown: _Shown, studies: Embedded, finding: Finding) -> Explained:
+    views = shown.views.get("test" if studies is shown.test else "val")
+    if views is None:
+        return shown.asking.descriptors(studies.image_ND, finding)
+    return shown.asking.descriptors(views.image_VD, finding, views.study_V)
 
 
 def _leave(run: StageRun, config: ZeroShotConfig, shown: _Shown, report: _Json) -> StageResult:
@@ -226,7 +247,7 @@ def _explained(config: ZeroShotConfig, shown: _Shown) -> list[_Json]:
     asked = [finding for finding in shown.asking.prompts.findings if finding.descriptors]
     cases = list[_Json]()
     for number, finding in enumerate(asked[: config.shown]):
-        found = shown.asking.descriptors(shown.test.image_ND, finding)
+        found = _by_descriptors(shown, shown.test, finding)
         row = int(found.score_N.argmax())
         pair = shown.test.pairs[row]
         file = config.out / CASES / f"{number:02d}.png"

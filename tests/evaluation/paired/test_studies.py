@@ -7,7 +7,7 @@ import torch
 from medssl.data.store import CropStore
 from medssl.errors import InputError
 from medssl.evaluation.paired import studies
-from medssl.evaluation.paired.studies import embed_studies, report_digests
+from medssl.evaluation.paired.studies import embed_studies, embed_views, report_digests
 from medssl.evaluation.paired.subject import load_subject
 from medssl.reports.pairs import Section, read_pairs
 from tests.evaluation.paired.bright_studies import write_store
@@ -94,3 +94,14 @@ def test_reports_of_the_same_words_have_one_digest(pairs):
     digests = report_digests(pairs, ("findings",))
     assert len(set(digests)) == 2
     assert digests[0] == digests[2] != digests[1]
+
+
+def test_views_are_the_volumes_of_studies_alone(subject, store, pairs, tmp_path):
+    two = pairs[0].model_copy(update={"volume_keys": ("v000", "v003")})
+    found = embed_studies(subject, store, [two, pairs[1]], tmp_path)
+    views = embed_views(subject, store, found, tmp_path)
+    assert views.study_V.tolist() == [0, 0, 1]
+    expected = embed_studies(subject, store, [pairs[0], pairs[3], pairs[1]], tmp_path)
+    np.testing.assert_allclose(views.image_VD, expected.image_ND, atol=1e-6)
+    one_each = embed_studies(subject, store, pairs[:3], tmp_path)
+    assert embed_views(subject, store, one_each, tmp_path).image_VD is one_each.image_ND

@@ -84,6 +84,21 @@ def test_equal_descriptors_give_what_each_gives(count, cosine):
     assert found.score_N[0] == pytest.approx(found.descriptor_NX[0, 0])
 
 
+def test_a_descriptor_of_several_views_is_as_probable_as_the_mean_of_them():
+    study_V = np.array([1, 0, 1])
+    found = explained_probability(IMAGES[:3], PRESENT, ABSENT, study_V=study_V)
+    each = explained_probability(IMAGES[:3], PRESENT, ABSENT).descriptor_NX
+    np.testing.assert_allclose(found.descriptor_NX, [each[1], (each[0] + each[2]) / 2])
+    np.testing.assert_allclose(found.score_N, found.descriptor_NX.prod(1) ** (1 / 3))
+
+
+def test_one_view_a_study_is_that_view():
+    alone = explained_probability(IMAGES, PRESENT, ABSENT, study_V=np.arange(len(IMAGES)))
+    np.testing.assert_allclose(
+        alone.score_N, explained_probability(IMAGES, PRESENT, ABSENT).score_N
+    )
+
+
 def test_many_improbable_descriptors_do_not_become_nothing():
     present = np.tile([[-1.0, 0.0]], (300, 1))
     found = explained_probability(np.array([[1.0, 0.0]]), present, -present, temperature=0.005)

@@ -5,7 +5,8 @@ import pytest
 from medssl.errors import ConfigError, InputError
 from medssl.evaluation.paired import studies
 from medssl.evaluation.paired.zeroshot import ZeroShotConfig, zeroshot
-from tests.evaluation.paired.bright_studies import SAYS
+from medssl.reports.pairs import read_pairs, write_pairs
+from tests.evaluation.paired.bright_studies import FINDINGS, SAYS
 
 PROMPTS = f"""
 templates:
@@ -55,6 +56,23 @@ def test_a_model_that_learned_what_a_square_is_called_tells_of_it(config, monkey
     assert (config.out / "scores.csv").read_text().count("\n") == 3
     monkeypatch.setattr(studies, "_rows", None)
     assert zeroshot(config).skipped
+
+
+def test_descriptors_are_looked_for_in_each_volume_of_a_study(config, bright, tmp_path):
+    of_two = [
+        pair.model_copy(update={"volume_keys": (f"v{n:03d}", f"v{n % 2:03d}")})
+        for n, pair in enumerate(read_pairs(bright / "pairs").pairs)
+    ]
+    write_pairs(tmp_path / "pairs", of_two, FINDINGS)
+    told = {}
+    for how in ("together", "each"):
+        changes = {"pairs": tmp_path / "pairs", "descriptor_views": how, "out": tmp_path / how}
+        zeroshot(config.model_copy(update=changes))
+        told[how] = json.loads((tmp_path / how / "zeroshot.json").read_text())
+    together, each = (told[how]["findings"]["effusion"] for how in ("together", "each"))
+    assert each["auroc"] == together["auroc"]
+    assert each["descriptors"]["auroc"]["value"] > 0.5
+    assert each["descriptors"] != together["descriptors"]
 
 
 def test_embeddings_are_shared_between_runs(config, tmp_path, monkeypatch):
