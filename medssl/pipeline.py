@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from medssl.curation.curate import CurateConfig, curate
 from medssl.data.prepare import PrepareConfig, prepare
 from medssl.errors import FolderError
 from medssl.evaluation.evaluate import EvaluateConfig, evaluate
+from medssl.evaluation.paired.embed import EmbedConfig, embed
+from medssl.evaluation.paired.zeroshot import ZeroShotConfig, zeroshot
 from medssl.evaluation.probe import ProbeStageConfig, probe
 from medssl.export.export import ExportConfig, export
 from medssl.inference.predict import PredictConfig, predict
 from medssl.ingest.ingest import IngestConfig, ingest
+from medssl.reports.pair import pair
+from medssl.reports.pair_config import PairConfig
 from medssl.runs.digest import digest_json
 from medssl.runs.folder import write_json
 from medssl.runs.private import without_private, write_config
@@ -33,8 +37,11 @@ Stage = Callable[..., StageResult]
 STAGES: dict[str, Stage] = {
     "ingest": ingest,
     "curate": curate,
+    "pair": pair,
     "prepare": prepare,
     "pretrain": pretrain,
+    "zeroshot": zeroshot,
+    "embed": embed,
     "finetune": finetune,
     "evaluate": evaluate,
     "probe": probe,
@@ -48,11 +55,24 @@ WIRES: tuple[tuple[str, str], ...] = (
     ("ingest.key_file", "{work}/private/pseudonyms.key"),
     ("curate.library", "{ingest.library}"),
     ("curate.name", "main"),
+    ("pair.library", "{curate.library}"),
+    ("pair.selection", "{curate.name}"),
+    ("pair.key_file", "{ingest.key_file}"),
+    ("pair.out", "{work}/pairs"),
     ("prepare.library", "{curate.library}"),
     ("prepare.selection", "{curate.name}"),
     ("prepare.out", "{work}/store"),
     ("pretrain.store", "{prepare.out}"),
+    ("pretrain.pairs.folder", "{pair.out}"),
     ("pretrain.out", "{work}/pretrain"),
+    ("zeroshot.model", "{pretrain.out}"),
+    ("zeroshot.pairs", "{pair.out}"),
+    ("zeroshot.store", "{prepare.out}"),
+    ("zeroshot.out", "{work}/zeroshot"),
+    ("embed.model", "{pretrain.out}"),
+    ("embed.pairs", "{pair.out}"),
+    ("embed.store", "{prepare.out}"),
+    ("embed.out", "{work}/index"),
     ("finetune.encoder_from", "{pretrain.out}"),
     ("finetune.out", "{work}/finetune"),
     ("evaluate.finetune", "{finetune.out}"),
@@ -63,6 +83,9 @@ WIRES: tuple[tuple[str, str], ...] = (
     ("predict.out", "{work}/predict"),
 )
 """What a section's key is when it is not set: one line per path between stages."""
+
+_OF_PAIRS = ("embed.pairs", "embed.store")
+"""Not for scans that are embedded without reports."""
 
 EXPORT_WIRES: tuple[tuple[str, str], ...] = (
     ("encoder_folder", "{pretrain.out}"),
@@ -89,10 +112,16 @@ class PipelineConfig(Config):
     """Scans to a library."""
     curate: CurateConfig | None = None
     """Library to a selection of it."""
+    pair: PairConfig | None = None
+    """Reports and a selection to pairs of scans and what is said of them."""
     prepare: PrepareConfig | None = None
     """Selection to a crop store."""
     pretrain: PretrainConfig | None = None
-    """Crop store to an encoder."""
+    """Crop store to an encoder; with `pairs: {}` and report_contrast, of images and of texts."""
+    zeroshot: ZeroShotConfig | None = None
+    """Encoders of images and texts, and pairs, to findings asked in words."""
+    embed: EmbedConfig | None = None
+    """The same to an index that `medssl search` looks in."""
     finetune: FinetuneConfig | None = None
     """Encoder and labelled scans to task models."""
     evaluate: EvaluateConfig | None = None
@@ -125,12 +154,26 @@ def wire(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``tree`` with every path between stages that is not set."""
     wired = {key: dict(val) if isinstance(val, Mapping) else val for key, val in tree.items()}
     for place, template in WIRES:
-        stage, _, key = place.partition(".")
-        _set(wired, wired.get(stage), key, template)
+        *names, key = place.split(".")
+        section = _section(wired, names)
+        if place not in _OF_PAIRS or not (section or {}).get("inputs"):
+            _set(wired, section, key, template)
     exports = wired.get("export")
     if isinstance(exports, list | tuple):
         wired["export"] = [_wired_export(item, wired) for item in exports]
     return wired
+
+
+def _section(tree: dict[str, Any], names: Sequence[str]) -> Any:
+    """Return a section below others, as a copy that stands in its place; None without it."""
+    found: Any = tree
+    for name in names:
+        section = found.get(name) if isinstance(found, dict) else None
+        if not isinstance(section, Mapping):
+            return None
+        found[name] = dict(section)
+        found = found[name]
+    return found
 
 
 def _wired_export(item: Any, wired: dict[str, Any]) -> Any:

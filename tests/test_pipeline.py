@@ -56,6 +56,55 @@ def test_formats_of_encoders_export_the_pretraining(tmp_path):
     assert [item.out.name for item in whole.export] == list(forms)
 
 
+WITH_REPORTS = {
+    "pair": {"sources": {"path": "r.csv", "key": "k", "text": "t"}},
+    "pretrain": {
+        "method": {"name": "report_contrast"},
+        "encoder": {"name": "segresnet"},
+        "pairs": {"most_normal": 0.5},
+    },
+    "zeroshot": {"findings": "f.yaml"},
+    "embed": {},
+    "finetune": None,
+    "evaluate": None,
+    "export": None,
+    "predict": None,
+}
+
+
+def test_reports_go_through_a_pipeline_as_well(tmp_path):
+    whole, work = config(tmp_path, **WITH_REPORTS), tmp_path / "w"
+    assert [name for name, _ in whole.stages()] == [
+        "ingest",
+        "curate",
+        "pair",
+        "prepare",
+        "pretrain",
+        "zeroshot",
+        "embed",
+    ]
+    assert whole.pair.library == work / "library"
+    assert whole.pair.key_file == whole.ingest.key_file
+    assert whole.pair.selection == "main"
+    assert whole.pretrain.pairs.folder == whole.pair.out == work / "pairs"
+    assert whole.pretrain.pairs.most_normal == 0.5
+    for stage in (whole.zeroshot, whole.embed):
+        assert (stage.model, stage.pairs, stage.store) == (
+            work / "pretrain",
+            work / "pairs",
+            work / "store",
+        )
+    assert whole.zeroshot.out != whole.embed.out
+    tree = {"work": "w", **WITH_REPORTS}
+    wire(tree)
+    assert WITH_REPORTS["pretrain"]["pairs"] == {"most_normal": 0.5}
+
+
+def test_scans_that_are_embedded_without_reports_need_no_pairs(tmp_path):
+    whole = config(tmp_path, **WITH_REPORTS | {"embed": {"inputs": ["a.nii.gz"]}})
+    assert (whole.embed.pairs, whole.embed.store) == (None, None)
+
+
 def test_what_is_set_is_kept_and_carried_on(tmp_path):
     whole = config(
         tmp_path,
