@@ -1,3 +1,4 @@
+import logging
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from monai.bundle import ConfigParser, load
 from safetensors.torch import load_file
 
 from medssl.errors import InputError
+from medssl.export import open_bundle, verify
 from medssl.export.export import export
 from medssl.export.formats.monai_bundle import MonaiBundle
 from medssl.export.verify import REQUIRED_METADATA, VerificationError
@@ -120,6 +122,21 @@ def test_our_predict_reads_the_bundle_and_never_its_expressions(tmp_path):
     assert np.array_equal(mask, Predictor.load(bundle()).predict(read_nifti(scan(), modality="MR")))
 
 
+@pytest.fixture
+def opened_here(monkeypatch):
+    """Have MONAI open bundles in this process: ``bundle`` was verified in one of its own."""
+
+    def opened(command, *, failure):
+        assert command[:3] == [sys.executable, "-m", open_bundle.__name__], failure
+        bundle_folder, out, *scans = command[3:]
+        open_bundle.main(bundle_folder, out, scans)
+
+    monkeypatch.setattr(verify, "run_alone", opened)
+    before = logging.root.manager.disable
+    yield
+    logging.disable(before)
+
+
 def other_weights(self, run, folder, card):
     state = torch.load(folder / "models" / "model.pt", weights_only=True)
     state["up_layers.1.head.bias"] += torch.tensor([5.0, 0, 0])
@@ -167,7 +184,9 @@ def no_authors(self, run, folder, card):
         (no_authors, "lacks authors"),
     ],
 )
-def test_a_bundle_that_is_not_the_model_leaves_nothing(tmp_path, monkeypatch, damage, said):
+def test_a_bundle_that_is_not_the_model_leaves_nothing(
+    tmp_path, monkeypatch, opened_here, damage, said
+):
     original = MonaiBundle.write
 
     def damaged(self, *args):
@@ -190,7 +209,7 @@ def test_its_card_says_how_good_it_is_and_names_no_place():
             assert str(finetuned().parent) not in path.read_text()
 
 
-def test_a_model_without_its_data_needs_a_scan_to_verify_on(tmp_path):
+def test_a_model_without_its_data_needs_a_scan_to_verify_on(tmp_path, opened_here):
     copy = tmp_path / "model"
     copy.mkdir()
     for name in ("model.safetensors", "model.json"):
