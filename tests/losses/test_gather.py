@@ -5,7 +5,7 @@ import sys
 import torch
 from torch import distributed as dist
 
-from medssl.losses.gather import from_first, gather_rows
+from medssl.losses.gather import from_first, gather_rows, own_rows
 from medssl.runs.processes import decided_by_first
 from medssl.training.launch import joined
 from tests.training.processes import together
@@ -24,6 +24,7 @@ def layers():
 def test_alone_nothing_is_moved():
     x = torch.ones(2, 3)
     assert gather_rows(x) is x
+    assert own_rows(x) is x
     assert from_first(x) is x
     assert decided_by_first(lambda: 5) == 5
 
@@ -35,6 +36,7 @@ def test_two_processes_have_the_loss_gradient_and_draws_of_one(tmp_path):
     loss = loss_of(net(torch.cat([first["x"], second["x"]])))
     loss.backward()
     for found in (first, second):
+        assert torch.equal(found["own"], found["x"])
         torch.testing.assert_close(found["loss"], loss.detach(), rtol=1e-12, atol=1e-12)
         assert found["decided"] == 0
     averaged = (first["slope"] + second["slope"]) / 2  # as several processes average gradients
@@ -52,7 +54,8 @@ def _part(folder):
     loss.backward()
     torch.manual_seed(5 + rank)
     drawn = from_first(torch.rand(8, 2))
-    found = {"x": x, "loss": loss.detach(), "slope": net.weight.grad, "drawn": drawn}
+    own = own_rows(gather_rows(x))
+    found = {"x": x, "own": own, "loss": loss.detach(), "slope": net.weight.grad, "drawn": drawn}
     torch.save(found | {"decided": decided_by_first(lambda: rank)}, f"{folder}/{rank}.pt")
 
 
