@@ -3,10 +3,10 @@
 import gzip
 import io
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import zipfile
@@ -17,7 +17,9 @@ import nibabel
 import numpy as np
 import pytest
 import requests
+import torch
 
+from medssl.cli.main import main
 from medssl.errors import InputError
 from medssl.inference.predictor import Predictor
 from medssl.io.nifti import read_nifti
@@ -28,13 +30,7 @@ from tests.finetuned import affine, finetuned, phantom
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
 MIB = 1.0
-START = (
-    "from medssl.cli.main import app, main; from medssl.cli.serving import add_commands as add\n"
-)
-START += (
-    "'serve' in {c.callback.__name__ for c in app.registered_commands if c.callback} or add(app)\n"
-)
-START += "main()"
+PROCESSES = multiprocessing.get_context("forkserver")
 
 
 def scan_bytes(seed=0, **changes):
@@ -71,7 +67,7 @@ class Service:
     def wait(self):
         until = time.monotonic() + 180
         while True:
-            assert self.process.poll() is None, self.log
+            assert self.process.is_alive(), self.log
             assert time.monotonic() < until, self.log
             try:
                 if self.health().json()["ready"]:
@@ -87,16 +83,28 @@ def serving(folder, *words):
     token.chmod(0o600)
     rooms = folder / "rooms"
     rooms.mkdir()
-    command = [sys.executable, "-c", START, "serve", finetuned() / "pretrained"]
-    command += ["--port", str(port), "--token-file", token, *words]
-    environment = os.environ | {"TMPDIR": str(rooms), "OMP_NUM_THREADS": "1"}
+    command = ["medssl", "serve", str(finetuned() / "pretrained")]
+    command += ["--port", str(port), "--token-file", str(token), *words]
+    # Of one process that has imported everything, every service is a copy: a start of seconds.
+    PROCESSES.set_forkserver_preload([__name__, "medssl.serving.app", "uvicorn"])
+    process = PROCESSES.Process(target=call, args=(command, log, rooms))
+    process.start()
+    try:
+        yield Service(process, port, log).wait()
+    finally:
+        process.kill()
+        process.join()
+
+
+def call(command, log, rooms):
+    """Run a command as a shell would, in a process that is new."""
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-        try:
-            yield Service(process, port, log).wait()
-        finally:
-            process.kill()
-            process.wait()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ["TMPDIR"] = str(rooms)
+    torch.set_num_threads(1)
+    sys.argv = command
+    main()
 
 
 @pytest.fixture(scope="module")
@@ -281,11 +289,12 @@ def test_a_full_service_says_when_to_come_back_and_a_stop_finishes_what_is_under
             answer = service.predict(body)
             refused(answer, 503, "full", "as much to do")
             assert int(answer.headers["retry-after"]) > 0
-            service.process.send_signal(signal.SIGTERM)
+            os.kill(service.process.pid, signal.SIGTERM)
             time.sleep(0.5)
             link.sendall(body[100:])
             assert link.recv(4096).startswith(b"HTTP/1.1 200 ")
-        assert service.process.wait(timeout=60) == 0
+        service.process.join(timeout=60)
+        assert service.process.exitcode == 0
         assert list((tmp_path / "rooms").glob("medssl-*")) == []
 
 
