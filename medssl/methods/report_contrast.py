@@ -118,6 +118,8 @@ class ReportContrast(ReportMethod):
                 raise ValueError(
                     f"model.dim {self.model.dim} is no multiple of organs.heads {self.organs.heads}"
                 )
+            if self.organs and self.views.mirror_probability:
+                raise ValueError("organ maps tell left from right: set mirror_probability to 0")
             if self.experts and any(
                 n % self.experts.patch_voxels for n in self.views.size[: self.views.dims]
             ):

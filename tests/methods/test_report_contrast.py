@@ -19,10 +19,12 @@ WORDS = 30
 def build(tmp_path):
     text = tiny_text(tmp_path / "text")
 
-    def make(*, train="full", views=1, images=2, **options):
+    def make(*, train="full", views=1, images=2, mirrored=0.0, **options):
         torch.manual_seed(0)
         config = ReportContrast.Config(
-            views=StudyViews(crop_voxels=16, images=images, views=views),
+            views=StudyViews(
+                crop_voxels=16, images=images, views=views, mirror_probability=mirrored
+            ),
             model=ImageTextConfig(text=text.model_copy(update={"train": train}), dim=8),
             **options,
         )
@@ -336,6 +338,11 @@ def test_organs_whose_reports_say_the_same_have_the_same_text(build):
 def test_organs_that_do_not_fit_are_refused(build, options, problem):
     with pytest.raises(ValidationError, match=problem):
         build(organs=options)
+
+
+def test_organs_of_one_side_are_not_mirrored(build):
+    with pytest.raises(ValidationError, match="organ maps tell left from right"):
+        build(organs=ORGAN_OPTIONS, mirrored=0.5)
 
 
 def test_organs_need_the_sentences(build):
