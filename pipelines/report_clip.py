@@ -70,6 +70,8 @@ class StudyConfig(Config):
     """Which cases are asked about."""
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     """Part of the training cases that is kept aside as `val`."""
+    looks: Positive
+    """Views of each image, drawn as in training, whose vectors are averaged when it is asked."""
     draws: Positive
     """Of seeds and cases, behind each interval."""
     pictures: Tree
@@ -129,7 +131,9 @@ class Study:
         if kept.is_file() and trained.skipped and read_json(kept)["inputs"] == inputs:
             return dict(read_json(kept))
         most = max(len(pair.volume_keys) for pair in self.cases[0])
-        subject = load_subject(training.out, torch.device("cpu"), images=most)
+        subject = load_subject(
+            training.out, torch.device("cpu"), images=most, looks=self.config.looks
+        )
         found = {"arm": arm, "seed": seed, "inputs": inputs}
         write_json(kept, {**found, **self._ask(subject)})
         return dict(read_json(kept))

@@ -47,17 +47,20 @@ class ModelOptions(Config):
             )
         return digest_file(self.model / INDEX)
 
-    def subject(self, images: int | None = None) -> Subject:
+    def subject(self, images: int | None = None, looks: int = 1) -> Subject:
         """Return the model.
 
         Args:
             images: Slices or series of a study that it is shown; None: as many as in training.
+            looks: Views of a study whose vectors are averaged.
 
         Raises:
             InputError: It cannot be read.
         """
         device: torch.device = choose_device(self.device)
-        return load_subject(self.model, device, images=images, trust_names=self.trust_model)
+        return load_subject(
+            self.model, device, images=images, looks=looks, trust_names=self.trust_model
+        )
 
 
 class StudyOptions(ModelOptions):

@@ -156,8 +156,8 @@ def _kept(
 @torch.inference_mode()
 def _rows(pairs: Sequence[Pair], subject: Subject, store: CropStore) -> list[dict[str, Any]]:
     read = [_read(subject, store, pair) for pair in pairs]
-    samples = [sample for sample in read if not isinstance(sample, str)]
-    images = iter(subject.embed_samples(samples).float().cpu().tolist() if samples else [])
+    looks = [sample for sample in read if not isinstance(sample, str)]
+    images = iter(subject.embed_looks(looks).float().cpu().tolist() if looks else [])
     sections = subject.model.config.reading.sections
     texts = [pair.text(sections).strip() for pair in pairs]
     told = [text for text in texts if text]
@@ -173,13 +173,13 @@ def _rows(pairs: Sequence[Pair], subject: Subject, store: CropStore) -> list[dic
     ]
 
 
-def _read(subject: Subject, store: CropStore, pair: Pair) -> Sample | str:
-    """Return the images of a study, or why there are none."""
+def _read(subject: Subject, store: CropStore, pair: Pair) -> list[Sample] | str:
+    """Return the views of a study, or why there are none."""
     missing = sum(key not in store for key in pair.volume_keys)
     if missing:
         return f"{missing} of {len(pair.volume_keys)} volumes are not in the store"
     try:
-        return subject.read(store, pair)
+        return subject.look(store, pair)
     except InputError as error:
         return error.problem
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from medssl.config.load import validate
 from medssl.data.normalize import IntensityConfig
@@ -37,6 +38,10 @@ class Subject:
     """In evaluation mode, on ``device``."""
     views: StudyViews
     """One view of a study, nothing changed at random."""
+    drawn: StudyViews
+    """One view of a study, changed at random as in training."""
+    looks: int
+    """Views of a study whose vectors are averaged: the first is not changed, others are drawn."""
     intensity: IntensityConfig
     spacing_mm: SpacingMM
     digest: str
@@ -60,6 +65,23 @@ class Subject:
             InputError: A stored volume is missing or damaged.
         """
         return self.views.read(store, pair, self.intensity)
+
+    def look(self, store: CropStore, pair: Pair) -> list[Sample]:
+        """Return as many views of a study as are averaged, the same ones whenever it is asked.
+
+        Raises:
+            InputError: A stored volume is missing or damaged.
+        """
+        rng = np.random.default_rng(int(digest_json([pair.study_key, pair.volume_keys]), 16))
+        drawn = (self.drawn.read(store, pair, self.intensity, rng) for _ in range(1, self.looks))
+        return [self.read(store, pair), *drawn]
+
+    def embed_looks(self, looks: Sequence[Sequence[Sample]]) -> Tensor:
+        """Return unit vectors of studies, ``(B, D)``, each the mean of those of its views."""
+        vectors = self.embed_samples([sample for of_study in looks for sample in of_study])
+        if self.looks == 1:
+            return vectors
+        return F.normalize(vectors.unflatten(0, (len(looks), self.looks)).mean(1), dim=-1)
 
     def embed_samples(self, samples: Sequence[Sample]) -> Tensor:
         """Return unit vectors of studies, ``(B, D)``."""
@@ -90,6 +112,7 @@ def load_subject(
     device: torch.device,
     *,
     images: int | None = None,
+    looks: int = 1,
     trust_names: bool = False,
 ) -> Subject:
     """Return the model of a folder and how studies are shown to it.
@@ -98,6 +121,7 @@ def load_subject(
         folder: Of a finished pretraining with the method report_contrast.
         device: Where it is to run.
         images: Slices or series of a study that are shown; without, as many as in training.
+        looks: Views of a study whose vectors are averaged.
         trust_names: Allow a third party's components; see ``medssl.config.stored``.
 
     Raises:
@@ -114,14 +138,19 @@ def load_subject(
             hint="give the folder that `medssl pretrain` left",
         ) from None
     where = f"the model in {folder}"
-    views = validate(StudyViews, {**shown, "views": 1}, where=where).unchanged()
+    drawn = validate(StudyViews, {**shown, "views": 1}, where=where)
     if images is not None:
-        views = views.model_copy(update={"images": images})
+        drawn = drawn.model_copy(update={"images": images})
+    views = drawn.unchanged()
     scale = validate(IntensityConfig, intensity, where=where)
     fed = [views.model_dump(mode="json"), scale.model_dump(mode="json"), [i, j, k]]
+    if looks > 1:
+        fed += [drawn.model_dump(mode="json"), looks]
     return Subject(
         model=model.to(device).eval(),
         views=views,
+        drawn=drawn,
+        looks=looks,
         intensity=scale,
         spacing_mm=(i, j, k),
         digest=digest_json([digest_file(folder / INDEX), fed]),

@@ -43,6 +43,9 @@ class ZeroShotConfig(StudyOptions, IntervalOptions):
     """Folder for the results."""
     embeddings: Path | None = None
     """Folder that embeddings of studies are kept in, for other runs too; null: in `out`."""
+    looks: Annotated[int, Field(ge=1)] = 1
+    """Views of each study whose vectors are averaged: the first is its middle, unchanged, others
+    are drawn as in training. More of them cost as much more time."""
     ensemble: Ensemble = "embedding"
     """How prompts for the same become one: `embedding`: the mean of their vectors, brought to unit
     length; `cosine`: the mean of their cosines."""
@@ -106,7 +109,7 @@ def zeroshot(config: ZeroShotConfig, *, overwrite: bool = False) -> StageResult:
     ) as run:
         if run.previous:
             return run.previous
-        subject = config.subject(config.images)
+        subject = config.subject(config.images, config.looks)
         if config.score == "sigmoid" and subject.bias is None:
             raise ConfigError(
                 "score is sigmoid, but the model has no bias: it was not trained with that loss",

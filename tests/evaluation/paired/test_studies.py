@@ -80,6 +80,25 @@ def test_more_images_than_in_training_can_be_shown(bright, subject, store, pairs
     assert more.digest != subject.digest
 
 
+def test_a_study_is_the_mean_of_several_looks_the_same_ones_every_time(
+    bright, subject, store, pairs, tmp_path
+):
+    several = load_subject(bright / "model", torch.device("cpu"), looks=3)
+    assert several.digest != subject.digest
+    found = embed_studies(several, store, pairs[:3], tmp_path / "one").image_ND
+    assert np.array_equal(
+        found, embed_studies(several, store, pairs[:3], tmp_path / "two").image_ND
+    )
+    for row, pair in zip(found, pairs[:3], strict=True):
+        looks = several.look(store, pair)
+        assert np.array_equal(looks[0].views_BCIJK[0], subject.read(store, pair).views_BCIJK[0])
+        assert not np.array_equal(looks[1].views_BCIJK[0], looks[2].views_BCIJK[0])
+        with torch.inference_mode():
+            alone = [several.embed_samples([look])[0].double().numpy() for look in looks]
+        mean = sum(alone) / 3
+        assert np.allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+
+
 def test_a_folder_that_is_no_model_is_refused(bright, tmp_path):
     with pytest.raises(InputError, match="not the folder of an image-text model"):
         load_subject(tmp_path, torch.device("cpu"))
