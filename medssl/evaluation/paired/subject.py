@@ -143,7 +143,7 @@ def load_subject(
         drawn = drawn.model_copy(update={"images": images})
     views = drawn.unchanged()
     scale = validate(IntensityConfig, intensity, where=where)
-    fed = [views.model_dump(mode="json"), scale.model_dump(mode="json"), [i, j, k]]
+    fed: list[object] = [views.model_dump(mode="json"), scale.model_dump(mode="json"), [i, j, k]]
     if looks > 1:
         fed += [drawn.model_dump(mode="json"), looks]
     return Subject(
