@@ -81,7 +81,7 @@ class Subject:
         vectors = self.embed_samples([sample for of_study in looks for sample in of_study])
         if self.looks == 1:
             return vectors
-        return F.normalize(vectors.unflatten(0, (len(looks), self.looks)).mean(1), dim=-1)
+        return F.normalize(vectors.view(len(looks), self.looks, -1).mean(1), dim=-1)
 
     def embed_samples(self, samples: Sequence[Sample]) -> Tensor:
         """Return unit vectors of studies, ``(B, D)``."""
