@@ -40,7 +40,7 @@ def start(world, arguments):
 def together(world, *arguments):
     """Run ``python ARGUMENTS`` in ``world`` processes; an error in one is shown."""
     processes = start(world, arguments)
-    said = [process.communicate(timeout=300)[0] for process in processes]
+    said = [process.communicate(timeout=540)[0] for process in processes]
     for rank, (process, words) in enumerate(zip(processes, said, strict=True)):
         assert process.returncode == 0, f"process {rank}:\n{words}"
     return said
