@@ -7,6 +7,7 @@ import torch
 
 from medssl.errors import InputError
 from medssl.export.formats.torch_export import TorchExport, pickles
+from medssl.export.model_card import CardConfig
 from medssl.export.verify import VerificationError
 from medssl.models.weights import load_encoder
 from medssl.runs.folder import read_json
@@ -48,6 +49,26 @@ def test_other_weights_are_noticed(tmp_path, written):
     other = write_run(tmp_path / "other", "vit", seed=6)
     with pytest.raises(VerificationError, match="other numbers than the network"):
         form().verify(other, written[1])
+
+
+def test_no_two_constants_share_memory_and_what_torch_cannot_write_is_told(
+    tmp_path, written, monkeypatch
+):
+    given = []
+
+    def fail(program, path):
+        given.extend(program.constants.values())
+        raise RuntimeError("numel: integer multiplication overflow")
+
+    traced = form().trace(written[0], form().open(written[0]))
+    long = torch.arange(8.0)
+    traced[0].constants.update({"one": long[1:3], "other": long[2:6]})
+    monkeypatch.setattr(TorchExport, "trace", lambda *_: traced)
+    monkeypatch.setattr(torch.export, "save", fail)
+    with pytest.raises(VerificationError, match=r"cannot write the program \(RuntimeError\)"):
+        form().write(written[0], tmp_path, CardConfig())
+    assert len({c.untyped_storage().data_ptr() for c in given}) == len(given) >= 2
+    assert all(c.untyped_storage().nbytes() == c.nbytes for c in given)
 
 
 def repacked(path, change):

@@ -54,7 +54,16 @@ class TorchExport(GraphFormat):
         graph = self.open(run)
         program, sizes = self.trace(run, graph)
         program.example_inputs = None  # they would be a pickle
-        torch.export.save(program, folder / MODEL)
+        for name, constant in program.constants.items():
+            if isinstance(constant, torch.Tensor):
+                # torch fails to write constants that are slices of one another
+                program.constants[name] = constant.clone(memory_format=torch.contiguous_format)
+        try:
+            torch.export.save(program, folder / MODEL)
+        except Exception as error:  # torch raises many kinds
+            raise VerificationError(
+                f"torch cannot write the program ({type(error).__name__})", hint=REPORT
+            ) from error
         self.describe(folder, graph, sizes, torch=version("torch").partition("+")[0])
 
     def verify(self, run: Path, folder: Path) -> dict[str, Any]:
