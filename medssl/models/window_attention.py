@@ -96,6 +96,13 @@ def window_layout(
 def _cut(
     grid: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
 ) -> WindowLayout:
+    with torch.inference_mode(mode=False):  # what is remembered may serve a training next
+        return _layout(grid, window, shift, device)
+
+
+def _layout(
+    grid: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
+) -> WindowLayout:
     axes = [_axis_groups(*axis) for axis in zip(grid, window, shift, strict=True)]
     order, groups = [], []
     for kinds in itertools.product(*axes):

@@ -52,3 +52,13 @@ def test_every_token_has_one_place():
     torch.testing.assert_close(layout.order_T[layout.inverse_T], torch.arange(tokens))
     assert sum(group.windows * len(group.real_R) for group in layout.groups) == tokens
     assert all(len(group.real_R) + len(group.padded_P) == 7**3 for group in layout.groups)
+
+
+def test_a_layout_that_a_prediction_made_serves_a_training():
+    with torch.inference_mode():
+        layout = window_layout((5, 6, 7), (4, 4, 4), (1, 1, 1), torch.device("cpu"))
+    tensors = [layout.order_T, layout.inverse_T]
+    tensors += [x for group in layout.groups for x in vars(group).values() if isinstance(x, Tensor)]
+    assert not any(x.is_inference() for x in tensors)
+    x_TC = torch.randn(len(layout.order_T), 2, requires_grad=True)
+    x_TC.index_select(0, layout.order_T % len(x_TC)).sum().backward()

@@ -62,17 +62,23 @@ class Onnx(GraphFormat):
         graph = self.open(run)
         program, sizes = self.trace(run, graph)
         weights = sum(value.nbytes for value in graph.module.state_dict().values())
+        try:
+            with _quiet():
+                made = torch.onnx.export(
+                    program,
+                    (),
+                    dynamo=True,
+                    verbose=False,
+                    input_names=[INPUT],
+                    output_names=list(graph.outputs),
+                )
+        except Exception as error:  # torch raises many kinds
+            raise VerificationError(
+                f"torch.onnx cannot write the graph ({type(error).__name__})", hint=REPORT
+            ) from error
+        if made is None:
+            raise VerificationError("torch.onnx gave no graph", hint=REPORT)
         with _quiet():
-            made = torch.onnx.export(
-                program,
-                (),
-                dynamo=True,
-                verbose=False,
-                input_names=[INPUT],
-                output_names=list(graph.outputs),
-            )
-            if made is None:
-                raise VerificationError("torch.onnx gave no graph", hint=REPORT)
             made.save(folder / MODEL, external_data=weights > _ONE_FILE_BYTES)
         self.describe(folder, graph, sizes, onnx=_head(folder / MODEL))
 
