@@ -18,11 +18,14 @@ import json
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import onnx
 import torch
+from onnx import numpy_helper
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
@@ -40,6 +43,11 @@ WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".onnx", ".data", ".pt2", ".ts"
 CUT: Final = 0.1
 NOT_SEEN: Final = ""
 RENAMED: Final = "_renamed"
+_FLOAT32: Final = 7
+"""What torch.export calls it."""
+
+Change = Callable[[MutableMapping[str, Any]], None]
+"""What is done to a table of tensors."""
 
 
 class Found(NamedTuple):
@@ -123,10 +131,14 @@ def said(folder: Path) -> str:
 
 
 def change_value(path: Path) -> bool:
-    """Change the first number of the first tensor; of a file that is no table of them, a byte."""
+    """Change the first number of the first kernel; of a file that is no table of them, a byte.
+
+    A kernel: a bias may be without effect, in front of a norm.
+    """
 
     def change(state: MutableMapping[str, Any]) -> None:
-        tensor = next(value for value in state.values() if value.is_floating_point())
+        tensors = [value for value in state.values() if value.is_floating_point()]
+        tensor = next((value for value in tensors if value.ndim > 1), tensors[0])
         tensor.view(-1)[0] += 1
 
     return _edit(path, change) or _flip_middle(path)
@@ -156,15 +168,20 @@ DAMAGES: Final[Mapping[str, Callable[[Path], bool]]] = {
 }
 
 
-def _edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> bool:
+def _edit(path: Path, change: Change) -> bool:
     """Change the table of tensors in a file; False where the file has none."""
-    if path.suffix == ".safetensors":
-        state = dict(load_file(path))
-        change(state)
-        save_file(state, path)
-        return True
-    if path.suffix not in (".pt", ".pth"):
-        return False
+    edit = EDITORS.get(path.suffix)
+    return edit is not None and edit(path, change)
+
+
+def _edit_safetensors(path: Path, change: Change) -> bool:
+    state = dict(load_file(path))
+    change(state)
+    save_file(state, path)
+    return True
+
+
+def _edit_checkpoint(path: Path, change: Change) -> bool:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001  TorchScript and others
@@ -175,6 +192,57 @@ def _edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> boo
     change(table)
     torch.save(held, path)
     return True
+
+
+def _edit_onnx(path: Path, change: Change) -> bool:
+    """Change the initializers of a graph; what uses them keeps their names."""
+    model = onnx.load(path)
+    held = model.graph.initializer
+    state = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in held}
+    change(state)
+    del held[:]
+    held.extend(numpy_helper.from_array(value.numpy(), name) for name, value in state.items())
+    onnx.save(model, path)
+    return True
+
+
+def _edit_program(path: Path, change: Change) -> bool:
+    """Change the float32 weights of a program of torch.export; its graph keeps their names."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    listing = next(name for name in members if name.endswith("_weights_config.json"))
+    config = json.loads(members[listing])
+    folder = next(name for name in members if "/weights/" in name).rpartition("/")[0]
+    entries = {
+        name: entry
+        for name, entry in config["config"].items()
+        if entry["tensor_meta"]["dtype"] == _FLOAT32
+    }
+    state = {
+        name: torch.frombuffer(
+            bytearray(members[f"{folder}/{entry['path_name']}"]), dtype=torch.float32
+        ).view([size["as_int"] for size in entry["tensor_meta"]["sizes"]])
+        for name, entry in entries.items()
+    }
+    change(state)
+    for name, value in state.items():
+        entry = entries[name.removesuffix(RENAMED)]
+        members[f"{folder}/{entry['path_name']}"] = value.numpy().tobytes()
+        config["config"][name] = config["config"].pop(name.removesuffix(RENAMED))
+    members[listing] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return True
+
+
+EDITORS: Final[Mapping[str, Callable[[Path, Change], bool]]] = {
+    ".safetensors": _edit_safetensors,
+    ".pt": _edit_checkpoint,
+    ".pth": _edit_checkpoint,
+    ".onnx": _edit_onnx,
+    ".pt2": _edit_program,
+}
 
 
 def _tables(held: Any) -> Iterator[MutableMapping[str, Any]]:
