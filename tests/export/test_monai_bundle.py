@@ -81,7 +81,7 @@ def test_monai_bundle_load_gives_the_network():
         assert torch.equal(network.eval()(x), mine._network(x))
 
 
-@pytest.mark.parametrize("verb", ["run", "verify_net_in_out"])
+@pytest.mark.parametrize("verb", [pytest.param("run", marks=pytest.mark.slow), "verify_net_in_out"])
 def test_monais_own_command_takes_it(tmp_path, verb):
     pytest.importorskip("ignite")
     pytest.importorskip("fire")

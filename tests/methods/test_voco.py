@@ -265,6 +265,7 @@ def worker(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow  # tests/training/test_distributed.py trains it so, too
 def test_two_processes_compute_the_loss_and_gradient_of_one_with_the_whole_batch(tmp_path):
     torch.multiprocessing.spawn(worker, (str(tmp_path),), nprocs=2)
     for rank in range(2):

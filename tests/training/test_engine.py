@@ -105,6 +105,7 @@ def test_draws_inside_a_stage_are_the_same_both_times():
 
 
 @pytest.mark.filterwarnings("ignore")  # what the compiler says of its own parts
+@pytest.mark.slow  # the compiler takes its time
 def test_a_compiled_encoder_gives_the_same_loss_under_the_same_names():
     torch.manual_seed(0)
     encoder = UNetEncoder.Config.tiny().build()
@@ -202,6 +203,7 @@ def test_half_precision_trains_near_the_whole(store, tmp_path):
 SHARDED = {"strategy": "fsdp", "precision": "32-true"}
 
 
+@pytest.mark.slow  # two processes, twice
 def test_weights_shared_out_over_two_processes_train_alike_and_are_saved_whole(store, tmp_path):
     together(2, __file__, store, tmp_path)
     plain = run(store, tmp_path, "plain", precision="32-true")

@@ -97,6 +97,7 @@ def test_signals_save_exit_with_75_and_going_on_changes_not_one_bit(store, tmp_p
     assert all(torch.equal(value, same_weights[name]) for name, value in weights.items())
 
 
+@pytest.mark.slow  # three trainings, two of them of two processes
 def test_one_of_two_processes_told_to_stop_stops_both_and_one_goes_on(store, tmp_path):
     """Lightning starts the second process; what two began, one ends, from the same step."""
     run = tmp_path / "run"

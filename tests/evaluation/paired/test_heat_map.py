@@ -80,6 +80,8 @@ def test_volumes_are_seen_in_three_dimensions(bright, words):
     subject = Subject(
         model=model,
         views=StudyViews(crop_voxels=8),
+        drawn=StudyViews(crop_voxels=8),
+        looks=1,
         intensity={},
         spacing_mm=SPACING_MM,
         digest="",
