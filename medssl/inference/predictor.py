@@ -252,7 +252,8 @@ class Predictor:
 class Ensemble(Predictor):
     """Several task models of one task, such as the folds of a data set, that answer together.
 
-    Probabilities of voxels are averaged, and logits or numbers of whole volumes.
+    Probabilities of voxels are averaged, and logits or numbers of whole volumes. Every member
+    prepares a scan for itself, in its own way.
     """
 
     def __init__(self, members: Sequence[Predictor]) -> None:
@@ -269,7 +270,7 @@ class Ensemble(Predictor):
 
     def probabilities(self, volume: Volume, seen_1IJK: Tensor | None = None) -> dict[str, Any]:
         """Return the mean of what the members would decide by; see ``Predictor``."""
-        answers = [member.probabilities(volume, seen_1IJK) for member in self.members]
+        answers = [member.probabilities(volume) for member in self.members]
         summed = sum((answer["pred"] for answer in answers[1:]), start=answers[0]["pred"])
         return {**answers[0], "pred": summed / len(answers)}
 
@@ -283,7 +284,7 @@ class Ensemble(Predictor):
 
     def outputs(self, volume: Volume, seen_1IJK: Tensor | None = None) -> NDArray[np.float64]:
         """Return the mean of the members' outputs."""
-        outputs = [member.outputs(volume, seen_1IJK) for member in self.members]
+        outputs = [member.outputs(volume) for member in self.members]
         return np.asarray(np.mean(outputs, axis=0), np.float64)
 
 
