@@ -54,7 +54,7 @@ def annotation_files(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
     if not found:
         raise InputError(
             f"{folder}: no file is named by a volume or a study of the pairs",
-            hint="name each map KEY.nii.gz, with the key of a volume or a study in pairs.jsonl",
+            hint="name each map KEY.nii.gz, with the key of a volume or a study in pairs.parquet",
         )
     return found
 
