@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from medssl.training.plan import Plan
 
 
-_ADVICE = (
-    "  Lower loader.volumes_per_batch (and raise engine.accumulate), or set "
-    "engine.precision=bf16-mixed or engine.checkpoint_activations=true."
-)
+_SMALLER = "smaller crops or a smaller encoder"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -114,7 +111,7 @@ def plan_in_words(found: "Plan") -> list[str]:
         f"Memory on {found.gpu}: {verdict}",
         *_rows({name: f"{size:.2f} GiB" for name, size in found.memory_gib.items()}),
         *_rows({"of": f"{found.gpu_memory_gib:.0f} GiB"}),
-        *([] if found.fits else [_ADVICE]),
+        *([] if found.fits else [f"  To hold less: {'; '.join(found.to_hold_less) or _SMALLER}."]),
         "Disk",
         *_rows({name: f"{size:.3f} GiB" for name, size in found.disk_gib.items()}),
         "Training",

@@ -66,6 +66,8 @@ class Plan:
     """By what takes it; ``total`` is their sum."""
     gpu_memory_gib: float
     fits: bool
+    to_hold_less: list[str]
+    """Settings that would take less memory, of those that are not chosen yet."""
     disk_gib: dict[str, float]
     assumed: str
 
@@ -130,9 +132,23 @@ def plan(config: PretrainConfig) -> Plan:
         memory_gib=memory,
         gpu_memory_gib=card.memory_gib,
         fits=memory["total"] <= card.memory_gib,
+        to_hold_less=_to_hold_less(config),
         disk_gib=_disk(module.method, costs, config),
         assumed=_assumed(config, half),
     )
+
+
+def _to_hold_less(config: PretrainConfig) -> list[str]:
+    engine, at_once = config.engine, getattr(config.method, "crops_at_once", 1)
+    lowered = {
+        "loader.volumes_per_batch lower, engine.accumulate higher": (
+            config.loader.volumes_per_batch > engine.place.world
+        ),
+        "engine.precision=bf16-mixed": engine.precision not in _HALF,
+        "engine.checkpoint_activations=true": not engine.checkpoint_activations,
+        "method.crops_at_once=1": at_once is None,
+    }
+    return [setting for setting, unused in lowered.items() if unused]
 
 
 def _module(config: PretrainConfig) -> PretrainModule:

@@ -43,7 +43,7 @@ def test_a_plan_that_does_not_fit_says_what_to_lower(command):
     result = command("pretrain", CONFIG, *SMALL, "plan.reserve_gib=100", "--plan")
     assert result.exit_code == 0
     assert "does NOT fit" in result.output
-    assert "Lower loader.volumes_per_batch" in result.output
+    assert "loader.volumes_per_batch lower, engine.accumulate higher;" in result.output
 
 
 def test_an_unknown_card_is_an_error_a_person_can_mend(command):

@@ -1,13 +1,15 @@
 """Plans of every method and every configuration: right where it can be counted by hand."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from medssl.config.choice import available
+from medssl.config.choice import available, find
 from medssl.config.load import load, validate
 from medssl.errors import ConfigError
 from medssl.methods.base import ReportMethod
@@ -21,7 +23,6 @@ GIB = 2**30
 
 
 def config(tmp_path, name, **sections):
-    from medssl.config.choice import find
     from medssl.models.encoders.segresnet import SegResNetEncoder
 
     tiny = find("medssl.methods", name).Config.tiny()
@@ -133,6 +134,32 @@ def test_a_faster_card_takes_less_and_a_full_one_does_not_fit(tmp_path):
     )
     assert slow.hours > 3 * fast.hours
     assert not plan(config(tmp_path, "voco", plan={"gpu": "t4", "reserve_gib": 16})).fits
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "loader.volumes_per_batch=1",
+        "engine.precision=bf16-mixed",
+        "engine.checkpoint_activations=true",
+        "method.crops_at_once=1",
+    ],
+)
+def test_what_it_says_would_hold_less_does_and_is_not_said_again(setting, tmp_path):
+    sections = {
+        "method": find("medssl.methods", "voco").Config.tiny().model_dump(mode="json"),
+        "encoder": {"name": "segresnet", "width": 8, "blocks": [2, 2, 2]},
+        "engine": {"precision": "32-true"},
+        "loader": {"volumes_per_batch": 2},
+    }
+    as_it_is = plan(config(tmp_path, "voco", **sections))
+    assert len(as_it_is.to_hold_less) == 4
+    section, name, value = re.split("[.=]", setting)
+    sections[section] |= {name: yaml.safe_load(value)}
+    changed = plan(config(tmp_path, "voco", **sections))
+    assert len(changed.to_hold_less) == 3
+    assert not [words for words in changed.to_hold_less if name in words]
+    assert changed.memory_gib["activations"] < as_it_is.memory_gib["activations"]
 
 
 def test_an_unknown_card_is_named_with_those_that_are_known(tmp_path):
