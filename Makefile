@@ -15,6 +15,7 @@ INSTALLED := $(VENV)/.installed
 PIP_FLAGS ?=
 # Processes that run the tests. A file's tests stay together: they share what is costly to make.
 TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # Arguments for the command, such as ARGS="pretrain.schedule.steps=100".
 ARGS ?=
 
@@ -55,10 +56,10 @@ test: $(INSTALLED) ## Check formatting, style, types, layers; run the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
-test-slow: $(INSTALLED) ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(INSTALLED) ## Run the tests that take minutes, README's commands among them
+	$(PYTEST) -m slow $(ARGS)
 
 format: $(INSTALLED) ## Format the code, and mend what can be mended without thought
 	$(BIN)/ruff format .

@@ -38,7 +38,9 @@ def runs_of(config):
     client = MlflowClient(config.uri)
     experiment = client.get_experiment_by_name(config.experiment)
     found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
-    return {run.info.run_name: run for run in found}
+    named = {run.info.run_name: run for run in found}
+    assert len(named) == len(found), "a run was created twice"
+    return named
 
 
 def history(config, run, key):
@@ -225,19 +227,22 @@ def test_many_metrics_cost_the_work_little(live, tmp_path):
 
 KILLED = """
 import os, signal, sys, time
+from medssl.runs.spool import Spool
 from medssl.runs.tracking import TrackingConfig, open_tracker
+if sys.argv[4] == "once created":  # MLflow has it, and nobody has written down its id
+    Spool.set_remote_id = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 config = TrackingConfig(uri=sys.argv[2], experiment=sys.argv[3])
 tracker = open_tracker("a", sys.argv[1], "key", config, {})
 for step in range(1, 51):
     tracker.log_metrics({"loss": step}, step)
-if sys.argv[4] == "late":
+if sys.argv[4] != "early":
     while tracker.run_id is None or tracker._spool.pending():
         time.sleep(0.05)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("when", ["early", "once created", "late"])
 def test_nothing_is_lost_or_doubled_by_a_kill(live, tmp_path, when):
     command = [sys.executable, "-c", KILLED, tmp_path / "a", live.uri, live.experiment, when]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from medssl.runs.destination import Destination
 from medssl.runs.mlflow.connection import connect, experiment_id, status_of
@@ -24,6 +25,8 @@ _REFUSED = {"INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST"}
 _REFUSED_OR_TROUBLED = {"BAD_REQUEST"}
 """What MLflow makes of any error of its database: one that cannot write, or a value it hates."""
 _WRITE_CHECK = "medssl.write_check"
+_RUN_KEY = "medssl.run_key"
+"""Drawn before the run is created: who was killed, or heard no answer, finds it again by this."""
 _TOO_LARGE = 413
 _LONGEST_DATASET_DIGEST, _LONGEST_DATASET_NAME = 36, 500
 
@@ -173,8 +176,14 @@ class MlflowSender:
             if parent.identity:
                 tags["mlflow.parentRunId"] = self._run(parent)
         experiment = experiment_id(self._client, self.to)
-        run = self._client.create_run(
-            experiment, start_time=identity["time_ms"], tags=tags, run_name=identity["name"]
+        alike = f"tags.`{_RUN_KEY}` = '{tags.get(_RUN_KEY)}'"
+        created = self._client.search_runs([experiment], alike, max_results=1)
+        run = (
+            created[0]
+            if created
+            else self._client.create_run(
+                experiment, start_time=identity["time_ms"], tags=tags, run_name=identity["name"]
+            )
         )
         spool.set_remote_id(self.to.shown, run.info.run_id)
         return str(run.info.run_id)
@@ -201,7 +210,7 @@ def describe_spool(
         spool.describe(
             {
                 "name": name,
-                "tags": dict(tags),
+                "tags": {**tags, _RUN_KEY: uuid4().hex},
                 "time_ms": int(time.time() * 1000),
                 "uri": to.shown,
                 "experiment": to.experiment,
