@@ -1,8 +1,3 @@
-import ast
-import inspect
-import textwrap
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +5,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
-from medssl.config.base import Config
 from medssl.config.choice import available, find
 from medssl.curation.gates import DEFAULT_RULES, RULES
+from tests.described import described
 
 NAMES = available(RULES)
 
@@ -296,19 +291,6 @@ def test_every_rule_is_tried_says_its_version_and_what_each_option_is(name):
     found = find(RULES, name)
     assert str(vars(found)["VERSION"]).isdecimal()
     assert described(found.Config) >= set(found.Config.model_fields)
-
-
-def described(config):
-    """Return the fields below which a text says what they are."""
-    found = set()
-    for one in (one for one in config.__mro__ if issubclass(one, Config)):
-        lines = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0].body
-        found |= {
-            field.target.id
-            for field, text in pairwise(lines)
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
-        }
-    return found
 
 
 def test_the_default_rules_are_rules_once_each():
