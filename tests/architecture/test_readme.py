@@ -1,10 +1,8 @@
 """Every command of README.md runs, as a reader would type it, in one folder, one after the other.
 
-A block that takes minutes is marked by the line before it, ``<!-- runs: slow -->``; one that no
-test can run (it needs data of the reader's own, or a server) by ``<!-- runs: never (REASON) -->``.
-One that shows a mistake is marked ``<!-- runs: fails -->`` and must end with exit code 1.
-``make`` is run for real in slow blocks, with the environment of the test; elsewhere it only says
-what it would do.
+A block that no test can run (it needs data of the reader's own, or a server) is marked by the line
+before it, ``<!-- runs: never (REASON) -->``. One that shows a mistake is marked
+``<!-- runs: fails -->`` and must end with exit code 1. ``make`` uses the environment of the test.
 """
 
 import os
@@ -31,22 +29,15 @@ def parameters():
     for number, (how, code) in enumerate(blocks(README.read_text(encoding="utf-8"))):
         if how.startswith("never"):
             continue
-        slow = how == "slow"
-        marks = [pytest.mark.slow, pytest.mark.timeout(1800)] if slow else []
         name = f"{number}-{'-'.join(code.split()[:2])}"
-        ends = 1 if how == "fails" else 0
-        found.append(pytest.param(runnable(code, for_real=slow), ends, marks=marks, id=name))
+        found.append(pytest.param(runnable(code), 1 if how == "fails" else 0, id=name))
     return found
 
 
-def runnable(code, *, for_real):
+def runnable(code):
     """Return the part of a block that a test can run; what sets up a checkout is there already."""
-    lines = [
-        re.sub(r"^make\b", "make" if for_real else "make -n", line)
-        for line in code.splitlines()
-        if not re.match(r"(git clone|cd|source|pip|apt|sudo)\b", line)
-    ]
-    return "\n".join(lines)
+    set_up = re.compile(r"(git clone|cd|source|pip|apt|sudo)\b")
+    return "\n".join(line for line in code.splitlines() if not set_up.match(line))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +62,8 @@ def checkout(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("code", "ends"), parameters())
 def test_a_block_runs(code, ends, checkout):
     path = f"{checkout / '.venv' / 'bin'}:{os.environ['PATH']}"
@@ -90,7 +83,7 @@ def test_a_block_runs(code, ends, checkout):
 
 def test_a_block_left_out_says_why():
     text = README.read_text(encoding="utf-8")
-    odd = [how for how, _ in blocks(text) if how not in {"", "slow", "fails"}]
+    odd = [how for how, _ in blocks(text) if how not in {"", "fails"}]
     assert all(re.fullmatch(r"never \(\w.{8,}\)", how) for how in odd), odd
 
 

@@ -117,6 +117,7 @@ def two(store, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # of what they are made of, tests/losses and tests/models ask each time
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_are_one_with_the_whole_batch(case, store, two, tmp_path):
     train([case], store, tmp_path)

@@ -71,6 +71,7 @@ def ended(run):
     return state, read_metrics(run / "metrics.jsonl")
 
 
+@pytest.mark.slow  # four trainings, each a process of its own
 def test_signals_save_exit_with_75_and_going_on_changes_not_one_bit(store, tmp_path):
     """Three batches an epoch, two batches a step: it stops inside an epoch and an accumulation."""
     runs = {}

@@ -98,6 +98,7 @@ def start(folder: Path, values) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow  # three trainings, each a process of its own
 def test_killed_and_resumed_ends_with_the_same_bits_in_the_same_mlflow_run(store, tmp_path):
     """SIGKILL between two checkpoints; the resumed run must not be told from an unbroken one."""
     weights = {}
