@@ -133,7 +133,7 @@ def _embedded(encoder: Encoder, windows_B1IJK: Tensor) -> Tensor:
     flat = encoder.dims < windows_B1IJK.ndim - 2
     batch = windows_B1IJK.movedim(-1, 1).flatten(0, 1) if flat else windows_B1IJK
     vectors = encoder.embed(batch).double().cpu()
-    return vectors.unflatten(0, (len(windows_B1IJK), -1)).mean(1)
+    return vectors.reshape(len(windows_B1IJK), -1, vectors.shape[1]).mean(1)
 
 
 def _windows(starts: Sequence[Sequence[int]], window: Sequence[int]) -> list[tuple[slice, ...]]:
