@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "VENV", "TEST_PROCESSES"}
+"""What a ``make`` that runs the tests would hand on to the ``make`` in a block."""
 BLOCK = re.compile(r"(?:<!-- runs: (?P<how>[^>]*?) -->\n+)?```bash\n(?P<code>.*?)```", re.DOTALL)
 
 
@@ -67,10 +69,11 @@ def checkout(tmp_path_factory):
 @pytest.mark.parametrize(("code", "ends"), parameters())
 def test_a_block_runs(code, ends, checkout):
     path = f"{checkout / '.venv' / 'bin'}:{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
     done = subprocess.run(
         ["/bin/bash", "-eu", "-o", "pipefail", "-c", code],
         cwd=checkout,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        env=environment | {"PATH": path, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
