@@ -47,6 +47,11 @@ class Method(Configurable, nn.Module):
             """Labelled patches that every batch must hold; None for a method without labels."""
             return None
 
+        @property
+        def to_hold_less(self) -> tuple[str, ...]:
+            """Settings, as ``key=value``, that would take less memory and are not chosen yet."""
+            return ()
+
     views: ViewSpec[Any]
     encoder: Encoder
     decoder: Decoder | None

@@ -85,6 +85,10 @@ class VoCo(Method):
         """So many crops go through the encoder at a time, and once more for their gradient, which
         stays that of all; null: all of them, which is faster and takes more memory."""
 
+        @property
+        def to_hold_less(self) -> tuple[str, ...]:
+            return () if self.crops_at_once else ("crops_at_once=1",)
+
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
         self.config, self.encoder, self.views = config, encoder, config.views

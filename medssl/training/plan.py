@@ -139,16 +139,16 @@ def plan(config: PretrainConfig) -> Plan:
 
 
 def _to_hold_less(config: PretrainConfig) -> list[str]:
-    engine, at_once = config.engine, getattr(config.method, "crops_at_once", 1)
-    lowered = {
+    engine = config.engine
+    unused = {
         "loader.volumes_per_batch lower, engine.accumulate higher": (
             config.loader.volumes_per_batch > engine.place.world
         ),
         "engine.precision=bf16-mixed": engine.precision not in _HALF,
         "engine.checkpoint_activations=true": not engine.checkpoint_activations,
-        "method.crops_at_once=1": at_once is None,
     }
-    return [setting for setting, unused in lowered.items() if unused]
+    method = [f"method.{setting}" for setting in config.method.to_hold_less]
+    return [setting for setting, is_unused in unused.items() if is_unused] + method
 
 
 def _module(config: PretrainConfig) -> PretrainModule:

@@ -33,7 +33,7 @@ _PARTS: Final = 10
 """At most so many fits leave scans out."""
 _WINDOWS_PER_AXIS: Final = 2
 _AT_ONCE: Final = 4
-"""Windows; one small volume alone takes PyTorch's CPU path without oneDNN, ten times as long."""
+"""Windows; one small volume alone takes PyTorch's slow path on a CPU, several times as long."""
 _DEVIATIONS: Final = 3.0
 """How many standard deviations of log distances above their mean are still usual."""
 
@@ -122,8 +122,8 @@ def scan_vector(
     ]
     windows = [padded[(slice(None), *places)] for places in _windows(starts, window)]
     vectors = [
-        _embedded(encoder, torch.stack(windows[first : first + _AT_ONCE]).to(device))
-        for first in range(0, len(windows), _AT_ONCE)
+        _embedded(encoder, some_B1IJK.to(device))
+        for some_B1IJK in torch.split(torch.stack(windows), _AT_ONCE)
     ]
     return np.asarray(torch.cat(vectors).mean(0).numpy(), np.float64)
 

@@ -46,6 +46,14 @@ def test_a_plan_that_does_not_fit_says_what_to_lower(command):
     assert "loader.volumes_per_batch lower, engine.accumulate higher;" in result.output
 
 
+def test_a_plan_that_holds_as_little_as_settings_can_says_what_else_would(command):
+    chosen = ["loader.volumes_per_batch=1", "engine.precision=bf16-mixed"]
+    chosen += ["engine.checkpoint_activations=true", "method.crops_at_once=1"]
+    result = command("pretrain", CONFIG, *SMALL, *chosen, "plan.reserve_gib=100", "--plan")
+    assert result.exit_code == 0, result.output
+    assert "To hold less: smaller crops or a smaller encoder." in result.output
+
+
 def test_an_unknown_card_is_an_error_a_person_can_mend(command):
     result = command("pretrain", CONFIG, *SMALL, "--plan", "--gpu", "abacus")
     assert result.exit_code == 1

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # eight stages, twice
+
 TINY = [
     "pretrain.schedule={steps: 6, warmup_steps: 1}",
     "pretrain.rhythm={record_steps: 2, validate_steps: 3, checkpoint_steps: 3}",
