@@ -10,7 +10,7 @@ from pynetdicom.presentation import PresentationContext
 
 from medssl.io.sources.base import SourceError
 from medssl.io.sources.encryption import TlsFiles
-from medssl.io.sources.receiver import LONGEST_PDU_BYTES, Peer, Receiver, quiet
+from medssl.io.sources.receiver import LONGEST_PDU_BYTES, Peer, Receiver, tame_pynetdicom
 from medssl.io.sources.retrieval import TryAgainError, UnreachableError
 
 _DESTINATION_UNKNOWN, _PENDING = 0xA801, (0xFF00, 0xFF01)
@@ -38,7 +38,7 @@ class Caller:
             timeout_s: the longest silence.
             tls: certificates, where the connection is to be encrypted.
         """
-        quiet()
+        tame_pynetdicom()
         self._archive, self._title, self._timeout_s, self._tls = archive, title, timeout_s, tls
         self._where = f"{archive.title} at {archive.host}:{archive.port}"
 

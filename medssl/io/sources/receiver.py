@@ -16,7 +16,7 @@ from pydantic import Field
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from medssl.config.base import Config
 from medssl.io.sources.base import SourceError
@@ -141,7 +141,7 @@ class Receiver:
         Raises:
             SourceError: the port is taken, or a certificate missing.
         """
-        quiet()
+        tame_pynetdicom()
         entity = AE(self._address.title)
         entity.maximum_pdu_size = LONGEST_PDU_BYTES
         entity.maximum_associations = self._config.associations
@@ -198,11 +198,21 @@ def _acknowledge_at_once(event: evt.Event) -> None:
             connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def quiet() -> None:
-    """Keep pynetdicom from logging what it carries, and let it take every kind of image.
+def tame_pynetdicom() -> None:
+    """Keep it from logging what it carries, from refusing images, from leaving sockets open.
 
     Without the second, an object of a private or newer kind would make its series incomplete.
     """
     _config.LOG_HANDLER_LEVEL = "none"
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    AssociationSocket._shutdown_socket = _shut  # type: ignore[method-assign,assignment]
+
+
+def _shut(connection: AssociationSocket) -> None:
+    """Close a socket whose other side is gone, too, which pynetdicom 3.0.4 leaves open."""
+    opened = connection.socket
+    if opened is not None:
+        with suppress(OSError):
+            opened.shutdown(socket.SHUT_RDWR)
+        opened.close()

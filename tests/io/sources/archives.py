@@ -16,6 +16,8 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from medssl.io.sources.receiver import tame_pynetdicom
+
 BOUNDARY = "a-boundary"
 
 
@@ -167,6 +169,7 @@ class DicomArchive:
 
 @contextmanager
 def dicom_archive(slices, *, models=("find", "move", "get"), tls=None, **options):
+    tame_pynetdicom()
     archive = DicomArchive(slices)
     entity = AE("ARCHIVE")
     for name, value in options.items():
