@@ -199,7 +199,7 @@ def _acknowledge_at_once(event: evt.Event) -> None:
 
 
 def tame_pynetdicom() -> None:
-    """Keep it from logging what it carries, from refusing images, from leaving sockets open.
+    """Keep pynetdicom from logging what it carries, refusing images and leaving sockets open.
 
     Without the second, an object of a private or newer kind would make its series incomplete.
     """
