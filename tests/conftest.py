@@ -13,14 +13,28 @@ settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# before anything imports them; MLflow and OpenMP read these once
-os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
-# Two threads, fewer where the processes that run the tests leave no core for them: threads that
-# wait for a core burn the one they have.
-_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(min(2, max(1, len(os.sched_getaffinity(0)) // _PROCESSES)))
-)
+os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})  # before MLflow
+
+
+def pytest_configure(config):
+    """Give every process that runs tests its share of the cores, two threads at most.
+
+    Threads that wait for a core burn the one they have. What runs tests side by side inherits
+    the number from here, and OpenMP reads it once: nothing has imported torch so far.
+    """
+    processes = config.getoption("numprocesses", None) or 1
+    share = len(os.sched_getaffinity(0)) // processes
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(2, max(1, share))))
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before():
+    """Put back torch's number of threads, which scripts set: with another, last bits differ."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def _is_local(host):

@@ -33,8 +33,8 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
 
     Leaves, for ``pretrained`` and ``scratch``, a folder with ``model.safetensors``,
     ``model.json``, ``curves.png`` and ``checkpoints/step-*.ckpt`` in ``config.out``, and
-    ``splits.json`` beside them. On the CPU a resumed run ends with the same bits as one that was
-    never interrupted.
+    ``splits.json`` beside them. On the CPU a run resumed with as many threads ends with the same
+    bits as one that was never interrupted.
 
     Raises:
         InputError: The data set or the encoder cannot be used; all problems of the data at once.

@@ -143,8 +143,8 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
 
     Leaves ``encoder.safetensors`` and ``encoder.json``, ``crops.png``, ``curves.png``,
     ``metrics.jsonl``, ``speed.jsonl`` and ``checkpoints/step-*.ckpt`` in ``config.out``. On the
-    CPU a resumed run ends with the same bits as one that was never interrupted. Of several
-    processes only the first one writes.
+    CPU a run resumed with as many threads ends with the same bits as one that was never
+    interrupted. Of several processes only the first one writes.
 
     Raises:
         ConfigError: The processes cannot share the batch evenly, or the labelled data set does not
