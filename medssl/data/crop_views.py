@@ -184,6 +184,15 @@ class CropViews(ViewSpec[Kinds]):
         )
 
 
+def check_one_size(views: CropViews) -> None:
+    """Raise ``ValueError`` where local crops are asked for; for methods that look at none."""
+    if views.local_crops:
+        raise ValueError(
+            f"views have {views.local_crops} local_crops, and this method would not look at them: "
+            "leave them out"
+        )
+
+
 def _box(size: Size3, zoom: float) -> Size3:
     """Return the voxels that a crop of ``size`` shows at a magnification; an axis of 1 stays."""
     i, j, k = (max(round(n / zoom), 1) if n > 1 else 1 for n in size)

@@ -2,8 +2,8 @@
 
 Ranges are those of Chalcroft et al., "Unified 3D MRI Representations via Sequence-Invariant
 Contrastive Learning" (SASHIMI 2025), but for times that no scanner could keep:
-an echo comes before the next excitation, an inversion time ends within its repetition, and trains
-of excitations fit between inversions.
+an echo comes before the next excitation, inversion and echo fit into a repetition, and trains of
+excitations between inversions.
 """
 
 import dataclasses
@@ -74,9 +74,18 @@ class GradientEcho(Ranges):
     sequence: Sequence = "spgr"
     """What it is called."""
 
+    @model_validator(mode="after")
+    def _echoes_come_in_time(self) -> Self:
+        if self.te_s[0] > self.tr_s[0]:
+            raise ValueError(
+                f"the shortest te_s, {self.te_s[0]:g}, is longer than the shortest tr_s, "
+                f"{self.tr_s[0]:g}: the echo would come after the next excitation"
+            )
+        return self
+
     def scan(self, u: NDArray[np.float64]) -> Scan:
         tr_s = _between(self.tr_s, u[0])
-        te_s = _between((self.te_s[0], max(min(self.te_s[1], tr_s), self.te_s[0])), u[1])
+        te_s = _between((self.te_s[0], min(self.te_s[1], tr_s)), u[1])
         flip_deg = _between(self.flip_deg, u[2])
         return Scan(sequence=self.sequence, tr_s=tr_s, te_s=te_s, flip_deg=flip_deg)
 
@@ -101,14 +110,25 @@ class Flair(Ranges):
     te_dex: Annotated[float, Field(ge=0)] = 0.1
     """Standard deviation of its decimal logarithm."""
     tr_s: LogRange = (0.001, 5.0)
-    """Repetition time; even on a logarithmic scale."""
+    """Repetition time; even on a logarithmic scale, from where the shortest inversion and the echo
+    fit into it."""
     ti_s: LogRange = (0.001, 3.0)
-    """Inversion time, likewise; never longer than the repetition time."""
+    """Inversion time, likewise; the echo comes before the next inversion."""
+
+    @model_validator(mode="after")
+    def _fits_a_repetition(self) -> Self:
+        if self.ti_s[0] + self.te_s > self.tr_s[1]:
+            raise ValueError(
+                f"the shortest ti_s and te_s take {self.ti_s[0] + self.te_s:g} s, more than the "
+                f"longest tr_s, {self.tr_s[1]:g}"
+            )
+        return self
 
     def scan(self, u: NDArray[np.float64]) -> Scan:
-        tr_s = _log_between(self.tr_s, u[0])
-        ti_s = _log_between((self.ti_s[0], max(min(self.ti_s[1], tr_s), self.ti_s[0])), u[1])
-        te_s = self.te_s * 10 ** (self.te_dex * float(ndtri(u[2])))
+        shortest_s, longest_s = self.ti_s[0], self.tr_s[1]
+        te_s = min(self.te_s * 10 ** (self.te_dex * float(ndtri(u[2]))), longest_s - shortest_s)
+        tr_s = _log_between((max(self.tr_s[0], shortest_s + te_s), longest_s), u[0])
+        ti_s = _log_between((shortest_s, max(min(self.ti_s[1], tr_s - te_s), shortest_s)), u[1])
         return Scan(sequence="flair", tr_s=tr_s, ti_s=ti_s, te_s=te_s)
 
 

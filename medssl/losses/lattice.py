@@ -17,10 +17,12 @@ from medssl.losses.global_local import Origin
 from medssl.losses.ntxent import NEVER, cosine_logits, pair_terms
 
 LEAST_ROOM = 4
+REGIONS = {2: 3**2 + 2**2, 3: 3**3 + 2**3}
+"""How many regions a lattice of so many axes has."""
 
 
 def lattice_corners(shape: Sequence[int], region: int) -> Tensor:
-    """Return the first voxels of the regions, ``(R, A)``: 13 on a slice, 35 in a volume.
+    """Return the first voxels of the :data:`REGIONS`, ``(R, A)``: 13 on a slice, 35 in a volume.
 
     With room m for them to move along an axis they lie at {0, m/2, m} on every axis, and at
     {m/4, 3 m/4} on every axis. Regions of more than one voxel keep one voxel from the far border.

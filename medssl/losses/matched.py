@@ -98,7 +98,8 @@ def view_voxels(affine_P34: Tensor, region_PN3: Tensor) -> Tensor:
 def features_at(map_PDIJK: Tensor, voxels_PN3: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Return the features of a map at places of the view it was made from, ``(P, N, D)``.
 
-    Between voxels they are interpolated linearly. Slices have no K axis.
+    Between voxels they are interpolated linearly, in float32 at least: halves know places of a long
+    view to a quarter of a voxel only. Slices have no K axis.
 
     Args:
         map_PDIJK: Of any stride: it covers what the view covers.
@@ -106,12 +107,14 @@ def features_at(map_PDIJK: Tensor, voxels_PN3: Tensor, shape: tuple[int, int, in
         shape: Voxels of the view.
     """
     axes = map_PDIJK.ndim - 2
-    size_3 = torch.tensor(shape, device=voxels_PN3.device, dtype=voxels_PN3.dtype)
-    # grid_sample counts axes from the last, and from -1 to 1 between the outer edges of voxels.
-    grid_PNA = ((2 * voxels_PN3 + 1) / size_3 - 1)[..., :axes].flip(-1).to(map_PDIJK.dtype)
-    grid = grid_PNA.view(len(grid_PNA), -1, *[1] * (axes - 1), axes)
-    found = F.grid_sample(map_PDIJK, grid, padding_mode="border", align_corners=False)
-    return found.flatten(2).mT
+    dtype = torch.promote_types(map_PDIJK.dtype, torch.float32)
+    with torch.autocast(map_PDIJK.device.type, enabled=False):
+        size_3 = torch.tensor(shape, device=voxels_PN3.device, dtype=voxels_PN3.dtype)
+        # grid_sample counts axes from the last, and from -1 to 1 between the outer edges of voxels.
+        grid_PNA = ((2 * voxels_PN3 + 1) / size_3 - 1)[..., :axes].flip(-1).to(dtype)
+        grid = grid_PNA.view(len(grid_PNA), -1, *[1] * (axes - 1), axes)
+        found = F.grid_sample(map_PDIJK.to(dtype), grid, padding_mode="border", align_corners=False)
+        return found.flatten(2).mT
 
 
 def matched_contrast(

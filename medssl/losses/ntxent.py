@@ -22,6 +22,8 @@ from medssl.losses.gather import from_first
 
 NEVER = -1e30
 """Logit of what is not compared: its exponential is 0, and unlike -inf its gradient is a number."""
+SHORTEST = 1e-12
+"""A row no longer than this has no direction."""
 EXACT = 60.0
 """Beyond it ``softplus(x)`` is ``x`` to the last bit of a float64."""
 
@@ -64,8 +66,17 @@ def cosine_logits(a_ND: Tensor, b_MD: Tensor, temperature: float) -> Tensor:
     """
     with torch.autocast(a_ND.device.type, enabled=False):
         dtype = torch.promote_types(a_ND.dtype, torch.float32)
-        a_ND, b_MD = F.normalize(a_ND.to(dtype), dim=-1), F.normalize(b_MD.to(dtype), dim=-1)
-        return a_ND @ b_MD.mT / temperature
+        return unit_rows(a_ND.to(dtype)) @ unit_rows(b_MD.to(dtype)).mT / temperature
+
+
+def unit_rows(z_ND: Tensor) -> Tensor:
+    """Return rows of length 1, ``(..., N, D)``; a row of zeros stays one, and so does its gradient.
+
+    Divided by a tiny number instead of by 1 its gradient would be huge, which float16 has no
+    number for: each such row would cost a step of ``16-mixed``.
+    """
+    length_N1 = torch.linalg.vector_norm(z_ND, dim=-1, keepdim=True)
+    return z_ND / torch.where(length_N1 > SHORTEST, length_N1, 1)
 
 
 def log_negatives(logits_NM: Tensor, negative_NM: Tensor) -> Tensor:
@@ -141,7 +152,10 @@ def dcl(
     positive_NN = positive_NN.to(logits_NN.dtype) * negative_NN.any(1, keepdim=True)
     pull_NN = logits_NN
     if sigma is not None:
-        likeness_NN = (logits_NN * temperature / sigma).exp()
+        cosine_NN = logits_NN * temperature
+        # Whatever is subtracted cancels in the ratio; with the largest nothing overflows.
+        largest = cosine_NN.masked_fill(positive_NN == 0, NEVER).amax().detach()
+        likeness_NN = ((cosine_NN - largest).clamp_max(0) / sigma).exp()
         mean = mean_over(likeness_NN, positive_NN)
         pull_NN = logits_NN * (2 - likeness_NN / torch.where(mean > 0, mean, 1))
     return mean_over(log_negatives(logits_NN, negative_NN) - pull_NN, positive_NN)
@@ -186,7 +200,7 @@ def mix_hardest(z_ND: Tensor, logits_NN: Tensor, negative_NN: Tensor, mixing: Mi
 
     There are none where some anchor has no negatives.
     """
-    z_ND = F.normalize(z_ND.to(logits_NN.dtype), dim=1)
+    z_ND = unit_rows(z_ND.to(logits_NN.dtype))
     count = min(mixing.hardest, int(negative_NN.sum(1).min()))
     if not count:
         return z_ND.new_empty(len(z_ND), 0, z_ND.shape[1])
@@ -199,7 +213,7 @@ def mix_hardest(z_ND: Tensor, logits_NN: Tensor, negative_NN: Tensor, mixing: Mi
     def between(a_NSD: Tensor, b_NSD: Tensor, most: float) -> Tensor:
         share_NS1 = torch.rand(*b_NSD.shape[:2], 1, device=z_ND.device, dtype=z_ND.dtype)
         share_NS1 = from_first(share_NS1) * most
-        return F.normalize(share_NS1 * a_NSD + (1 - share_NS1) * b_NSD, dim=2)
+        return unit_rows(share_NS1 * a_NSD + (1 - share_NS1) * b_NSD)
 
     return torch.cat(
         [

@@ -56,12 +56,13 @@ class DenseContrast(Options):
     levels: Width | None = None
     """How many levels up from the coarsest the map is; null: the finest. The published decoder
     stage uses 3."""
-    places: Width = 256
+    places: Annotated[int, Field(ge=2)] = 256
     """Places drawn in what two crops share."""
     negatives: matched.Negatives = "image"
     """A place differs from all others in the same two crops, or in all crops of the batch."""
     apart_voxels: Annotated[float, Field(ge=0)] = 0.0
-    """Places of one image closer than this are not compared; voxels of the store."""
+    """Places of one image closer than this are not compared; voxels of the store, fewer than the
+    side of what crops are cut from."""
     temperature: Positive = 0.1
     """Divides the cosines."""
     hidden_dim: Width | None = None
@@ -71,16 +72,25 @@ class DenseContrast(Options):
     weight: Positive = 1.0
     """Of this part in the loss."""
 
+    def check_room(self, box_voxels: tuple[int, int, int]) -> None:
+        """Raise ``ValueError`` where no two places of a box can be far enough from each other."""
+        if self.apart_voxels >= max(box_voxels):
+            raise ValueError(
+                f"local_contrast.apart_voxels is {self.apart_voxels:g}, and places lie within "
+                f"{box_voxels} voxels: none would be compared with another"
+            )
+
 
 class LocalContrast(DenseContrast):
     """What is compared of places inside images, and how."""
 
     strategy: Literal["matched", "lr", "ld"] = "matched"
-    """`matched`: places drawn where crops overlap. On a lattice of fixed places, for views that
-    show the same box: `lr`, views of one image are alike; `ld`, also the same view of the same
-    partition of other volumes."""
+    """`matched`: places drawn where crops overlap, as `places`, `negatives` and `apart_voxels` say.
+    On a lattice of fixed places, for views that show the same box: `lr`, views of one image are
+    alike; `ld`, also the same view of the same partition of other volumes."""
     region_size: Literal[1, 3] = 3
-    """On the lattice: side of a region in voxels of the map."""
+    """On the lattice: side of a region in voxels of the map. Regions of one voxel are compared as
+    they are; `projection_dim` is of no meaning for them."""
     neighbours: Width = 5
     """On the lattice: the nearest regions, which differ; published are 5 for `lr`, 4 for `ld`."""
     layout: Layout = "even"

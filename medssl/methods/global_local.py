@@ -12,9 +12,11 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
+from medssl.data.crop_views import check_one_size
 from medssl.data.partition_views import PartitionViews
 from medssl.data.views import Batch
 from medssl.losses import global_local as losses
+from medssl.losses import lattice
 from medssl.losses.gather import gather_rows
 from medssl.losses.global_local import Origin
 from medssl.methods._contrast import (
@@ -54,12 +56,13 @@ class GlobalLocal(Method):
 
         @model_validator(mode="after")
         def _views_fit(self) -> Self:
+            check_one_size(self.views)
             if self.views.crops < 2:  # noqa: PLR2004 - a pair
                 raise ValueError("views.crops is 1: set it to 2 or more, so that there are pairs")
             if self.stage != "decoder":
                 _global_fits(self.global_contrast, self.views)
-            if self.stage != "encoder" and self.local_contrast.strategy != "matched":
-                _lattice_fits(self.local_contrast, self.views)
+            if self.stage != "encoder":
+                _local_fits(self.local_contrast, self.views)
             return self
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
@@ -133,7 +136,16 @@ def _global_fits(config: GlobalContrast, views: PartitionViews) -> None:
         )
 
 
-def _lattice_fits(config: LocalContrast, views: PartitionViews) -> None:
+def _local_fits(config: LocalContrast, views: PartitionViews) -> None:
+    if config.strategy == "matched":
+        config.check_room(views.region_voxels)
+        return
+    regions = lattice.REGIONS[views.dims]
+    if config.neighbours >= regions:
+        raise ValueError(
+            f"local_contrast.neighbours is {config.neighbours}, and a region of the lattice has "
+            f"{regions - 1} others"
+        )
     moved = views.augment.flip_probability or views.augment.rotate_probability
     if views.spread != 1 or views.zoom != (1, 1) or moved:
         raise ValueError(

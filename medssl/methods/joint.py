@@ -44,12 +44,13 @@ class Joint(Method):
             )
 
         @model_validator(mode="after")
-        def _one_layout(self) -> Self:
+        def _parts_fit(self) -> Self:
             if self.global_contrast.layout == "published":
                 raise ValueError(
                     "global_contrast.layout published counts slices and their views, and a grid "
                     "has crops: set it to even"
                 )
+            self.local_contrast.check_room(self.views.region_voxels)
             return self
 
     def __init__(self, config: Config, encoder: Encoder) -> None:

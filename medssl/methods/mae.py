@@ -7,12 +7,12 @@ arXiv:2301.03580) for convolutional encoders.
 
 from typing import Annotated, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medssl.data.appearance import AppearanceConfig
 from medssl.data.augment import never
-from medssl.data.crop_views import CropViews
+from medssl.data.crop_views import CropViews, check_one_size
 from medssl.data.masked_views import MaskedViews
 from medssl.data.masking import MaskConfig
 from medssl.data.views import Batch
@@ -60,6 +60,11 @@ class MAE(Method):
         """With `drop`: hidden features of its MLPs over its width."""
         rotary_base: Annotated[float, Field(gt=1)] = 100.0
         """With `drop`: its rotary frequencies fall from 1 to nearly one over this."""
+
+        @model_validator(mode="after")
+        def _crops_of_one_size(self) -> Self:
+            check_one_size(self.views.crops)
+            return self
 
         @classmethod
         def tiny(cls) -> Self:

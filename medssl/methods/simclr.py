@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from medssl.data.crop_views import check_one_size
 from medssl.data.partition_views import PartitionViews
 from medssl.data.views import Batch
 from medssl.losses import ntxent as losses
@@ -57,6 +58,7 @@ class SimCLR(Method):
 
         @model_validator(mode="after")
         def _pairs_exist(self) -> Self:
+            check_one_size(self.views)
             if self.views.crops < 2:  # noqa: PLR2004 - a pair
                 raise ValueError("views.crops is 1: set it to 2 or more, so that there are pairs")
             if self.loss == "intra_volume" and self.views.parts == 1:

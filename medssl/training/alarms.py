@@ -66,10 +66,14 @@ class ConstantLossAlarm(lightning.Callback):
             self.raised.discard(part)
         elif part not in self.raised:
             self.raised.add(part)
+            advice = (
+                "Look at crops.png, then change the learning rate or make the views easier"
+                if bound
+                else "Batches hold nothing to compare: take more volumes at once or smaller crops"
+            )
             log.warning(
                 "step %d: the loss part %s stays at %.4f; an encoder blind to its input reaches "
-                "%.4f, so nothing is being learned. Look at crops.png, then change the learning "
-                "rate or make the views easier.", step, part, loss, bound,
+                "%.4f, so nothing is being learned. %s.", step, part, loss, bound, advice,
             )  # fmt: skip
 
 

@@ -4,37 +4,22 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medssl.data.store import CropStore
-from medssl.data.views import (
-    Batch,
-    FloatArray,
-    Labelled,
-    LabelledPatches,
-    Region,
-    Sample,
-    SequenceCrop,
-    Texts,
-    ViewSpec,
-    joined,
-)
+from medssl.data.views import Batch
 from medssl.errors import InputError
-from medssl.methods.base import Method, ReportMethod
+from medssl.methods.base import Method
 from medssl.reports.pairs import read_pairs
 from medssl.training.gpus import find_gpu
 from medssl.training.module import PretrainModule
 from medssl.training.pretrain import PretrainConfig
+from medssl.training.rehearsal import noise_batch, tensors_of
 from medssl.training.step_cost import StepCost, without_computing
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _GIB = 2**30
-_GROUPS: tuple[tuple[str | None, ...], ...] = (("PD", "R1", "R2s"), ("T1", "T2"), (None, None))
-"""What volumes of one group may be: maps, or sequences."""
-_VOLUME_OVER_REGION = 16
-"""The plan's volumes are so many times as long as the region that views are cut from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +83,7 @@ def plan(config: PretrainConfig) -> Plan:
     rows = config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
     module = _module(config)
     with torch.random.fork_rng(devices=[]):
-        batch = _batch(module.method, rows, config.method)
+        batch = noise_batch(module.method, rows, config.method)
         costs = _measure(module, batch, config)
     memory = _memory(module, batch, costs, config)
     half = config.engine.precision in _HALF
@@ -165,74 +150,9 @@ def _module(config: PretrainConfig) -> PretrainModule:
         )
 
 
-def _batch(method: Method, rows: int, config: Method.Config) -> Batch:
-    """Return a batch of noise of the shapes that a training has."""
-    labelled, texts = config.labelled_patches, None
-    rng = np.random.default_rng(0)
-    sample = joined([_part(method.views, part, rng) for part in range(method.views.parts)])
-    batch = method.views.collate([sample] * rows)
-    if isinstance(method, ReportMethod):
-        texts = _texts(method, rows)
-    return batch._replace(labelled=_labelled(labelled, rows, rng), texts=texts)
-
-
-def _part(views: ViewSpec[Any], part: int, rng: np.random.Generator) -> Sample:
-    size = views.region_voxels
-    voxels_IJK: FloatArray = rng.random(size, dtype=np.float32)
-    shape = (x, y, z) = tuple(_VOLUME_OVER_REGION * n for n in size)
-    middles = [sum(band) / 2 for band in views.band(part)]
-    i, j, k = (round(m * n - s / 2) for m, n, s in zip(middles, shape, size, strict=True))
-    region = Region(voxels_IJK, (i, j, k), (x, y, z), _sequences(views, voxels_IJK, rng))
-    return views.cut(region, views.draw(rng))
-
-
-def _sequences(
-    views: ViewSpec[Any], voxels_IJK: FloatArray, rng: np.random.Generator
-) -> tuple[SequenceCrop, ...]:
-    """Return, for a spec that needs several volumes of a group, those of a group that serves."""
-    if views.sequences == 1:
-        return ()
-    for group in _GROUPS:
-        chosen = views.choose(group, rng)
-        if chosen:
-            return tuple(SequenceCrop(voxels_IJK, group[n], (0.0, 1.0)) for n in chosen)
-    return ()
-
-
-def _labelled(
-    wanted: LabelledPatches | None, rows: int, rng: np.random.Generator
-) -> Labelled | None:
-    if wanted is None:
-        return None
-    shape = (rows * wanted.per_sample, *(wanted.patch_voxels,) * 3)
-    image_BIJK = torch.from_numpy(rng.random(shape, dtype=np.float32))
-    return Labelled(image_BIJK[:, None], (image_BIJK * wanted.classes).long())
-
-
-def _texts(method: ReportMethod, rows: int) -> Texts:
-    """Return reports as long as they may be; of a frozen text encoder, what is kept of them."""
-    reading = method.config.reading
-    sentences = reading.max_sentences if reading.by_sentence else 1
-    number_BS = torch.arange(rows * sentences).view(rows, sentences)
-    tokens = 0 if method.text.frozen else min(reading.max_tokens, method.text.max_tokens)
-    if method.text.frozen:
-        method.keep_text_states(torch.zeros(number_BS.numel(), method.text.embed_dim))
-    method.know_sentences([""] * number_BS.numel())
-    alone_B = torch.arange(rows)
-    return Texts(
-        token_BSL=torch.ones(rows, sentences, tokens, dtype=torch.int64),
-        token_mask_BSL=torch.ones(rows, sentences, tokens, dtype=torch.bool),
-        sentence_BS=number_BS,
-        study_B=alone_B,
-        text_B=alone_B,
-        normal_B=torch.zeros(rows, dtype=torch.int8),
-        label_BF=torch.ones(rows, len(method.config.findings), dtype=torch.int8),
-    )
-
-
 def _measure(module: PretrainModule, batch: Batch, config: PretrainConfig) -> _Costs:
     batch = module.transfer_batch_to_device(batch, torch.device("cpu"), 0)
-    given = [*module.state_dict().values(), *_tensors(batch)]
+    given = [*module.state_dict().values(), *tensors_of(batch)]
     last = 1 - 1 / config.schedule.steps
     costs = [_one_step(module, batch, progress, given, config) for progress in (0.0, last)]
     optimizer = config.optimizer.build(module.method, module.method.encoder)
@@ -273,7 +193,7 @@ def _memory(
         "gradients": gradients,
         "optimiser": costs.state_bytes / shares,
         "activations": max(peak - gradients * shares, 0),
-        "batch": 2 * _bytes(_tensors(batch)),  # the next one is on its way
+        "batch": 2 * _bytes(tensors_of(batch)),  # the next one is on its way
         "reserve": config.plan.reserve_gib * _GIB,
     }
     in_gib = {name: size / _GIB for name, size in parts.items()}
@@ -309,11 +229,6 @@ def _assumed(config: PretrainConfig, half: bool) -> str:
         f"{numbers.launch_us:g} microseconds; nothing fused or compiled, and data that never "
         "keeps it waiting. An estimate: time 50 steps before a long run."
     )
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    beside = [*(batch.labelled or ()), *(batch.texts or ())]
-    return [*batch.views_BCIJK, *batch.geometry.values(), *beside]
 
 
 def _bytes(tensors: Any) -> int:

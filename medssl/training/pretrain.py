@@ -48,6 +48,7 @@ from medssl.training.preemption import StopSignals, StopWhenTold, stop_signals
 from medssl.training.probe import Probe, ProbeConfig, read_labels
 from medssl.training.progress_bar import ProgressCallback
 from medssl.training.recorder import METRICS, SPEED, Recorder, SpeedRecorder, read_metrics
+from medssl.training.rehearsal import rehearse
 from medssl.training.schedule import ScheduleConfig
 from medssl.training.stages import gathered_state
 from medssl.training.start import StartFrom, build_method
@@ -147,14 +148,15 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
     interrupted. Of several processes only the first one writes.
 
     Raises:
-        ConfigError: The processes cannot share the batch evenly, or the labelled data set does not
-            fit the method.
+        ConfigError: The processes cannot share the batch evenly, or the labelled data set, the
+            views or the encoder do not fit the method.
         PreemptedError: SIGTERM or SIGUSR1 came; the state is saved.
         InputError: The store, a checkpoint or the labelled data set is missing, empty or damaged,
             or the weights to begin with do not fit.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
     config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
+    rehearse(config.method, config.encoder, config.loader.volumes_per_batch)
     store = CropStore(config.store)
     labelled = open_stream(
         config.labelled, config.method.labelled_patches, store, config.data.intensity

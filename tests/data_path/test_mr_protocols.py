@@ -6,6 +6,8 @@ from pydantic import ValidationError
 
 from medssl.data.mr_protocols import (
     FastSpinEcho,
+    Flair,
+    GradientEcho,
     GreyConfig,
     Mp2rage,
     Mprage,
@@ -25,10 +27,12 @@ def test_settings_are_in_their_ranges_and_no_scanner_would_refuse_them():
         assert 0.5 <= scan.r2_share <= 1
         ranges = getattr(config, scan.sequence)
         if scan.sequence in ("gre", "spgr"):
-            assert ranges.te_s[0] <= scan.te_s <= min(ranges.te_s[1], max(scan.tr_s, 0.002))
+            assert ranges.te_s[0] <= scan.te_s <= min(ranges.te_s[1], scan.tr_s)
             assert 5 <= scan.flip_deg <= 50
         if scan.sequence == "flair":
-            assert 0.001 <= scan.ti_s <= scan.tr_s <= 5
+            assert 0.001 <= scan.ti_s <= 3
+            assert scan.ti_s + scan.te_s <= scan.tr_s + 1e-9
+            assert scan.tr_s <= 5
         if scan.sequence in ("mprage", "mp2rage"):
             half = scan.pulses * scan.spacing_s / 2
             last = scan.ti2_s or scan.ti_s
@@ -38,6 +42,15 @@ def test_settings_are_in_their_ranges_and_no_scanner_would_refuse_them():
     dex = np.log10([s.te_s for s in scans if s.sequence == "flair"])
     assert dex.mean() == pytest.approx(np.log10(0.02), abs=0.02)
     assert dex.std() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_long_inversion_or_a_late_echo_finds_its_repetition():
+    for ranges in (Flair(ti_s=(1, 3)), Flair(te_s=4.9, te_dex=3)):
+        for u in np.random.default_rng(0).random((500, 8)):
+            scan = ranges.scan(u)
+            assert ranges.ti_s[0] <= scan.ti_s <= ranges.ti_s[1]
+            assert scan.ti_s + scan.te_s <= scan.tr_s + 1e-9
+            assert scan.tr_s <= ranges.tr_s[1] + 1e-9
 
 
 def test_the_generator_advances_equally_whatever_is_drawn():
@@ -69,6 +82,8 @@ def test_equalised_values_are_equally_frequent_and_keep_their_order():
     ("make", "message"),
     [
         (lambda: FastSpinEcho(te_s=(2, 1)), "te_s must rise"),
+        (lambda: GradientEcho(te_s=(0.02, 0.08)), "after the next excitation"),
+        (lambda: Flair(ti_s=(1, 3), tr_s=(0.5, 1)), "take 1.02 s, more than the longest tr_s, 1"),
         (lambda: Mprage(pulses=(100, 900)), "fewer pulses"),
         (lambda: Mp2rage(tr_s=(2.3, 2.3)), "leave 0.1 s for it"),
     ],

@@ -102,6 +102,19 @@ def test_a_coarser_map_is_read_where_its_voxels_lie(dims):
     torch.testing.assert_close(found[..., :dims], voxels[..., :dims])
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_map_in_halves_is_read_at_the_same_places(autocast):
+    side = 96
+    across = (
+        torch.arange(side, dtype=torch.float32)[None, None, :, None, None] % 8
+    )  # exact in halves
+    map_halves = across.expand(1, 1, side, 2, 2).bfloat16()
+    voxels = torch.tensor([[[16.25, 0.5, 0.5], [80.75, 0.5, 0.5], [90.375, 0.5, 0.5]]])
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = matched.features_at(map_halves, voxels, (side, 2, 2))
+    assert found[0, :, 0].tolist() == pytest.approx([0.25, 0.75, 2.375], abs=1e-3)
+
+
 def slow_info_nce(a, b, keys):
     """Both directions; ``keys(p, n)`` are the (pair, place) that place n of pair p meets."""
     ua, ub = (x / x.norm(dim=2, keepdim=True) for x in (a, b))

@@ -211,6 +211,32 @@ def test_edges_are_finite_with_finite_gradients(what):
         assert total == 0
 
 
+def test_a_row_of_zeros_costs_no_step_of_float16():
+    z = embeddings().detach().half()
+    z[0] = 0
+    z.requires_grad_()
+    (grad,) = torch.autograd.grad(losses.ntxent(z, T), z)  # not scaled up, as it would be
+    assert grad[0].abs().max() < 10 * grad[1:].abs().max()
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.01, 0.02])
+def test_dclw_does_not_overflow_where_sigma_is_small(sigma):
+    z, pairs = embeddings().float(), losses.pairs_of_samples(losses.two_views(8))
+    with torch.no_grad():
+        z[4:6] = z[:2]  # two pairs of cosine 1: their attraction is 2 - 4 / 2
+    loss = losses.dcl(z, *pairs, T, sigma=sigma)
+    terms = []
+    for a in range(8):
+        rest = sum(
+            (slow_cosine(z[a], z[n]) / T).exp() for n in range(8) if n not in {a, (a + 4) % 8}
+        )
+        weight = 0 if a % 4 < 2 else 2
+        terms.append(torch.log(rest) - weight * slow_cosine(z[a], z[(a + 4) % 8]) / T)
+    torch.testing.assert_close(loss, sum(terms) / 8)
+    assert torch.autograd.grad(loss, z)[0].isfinite().all()
+
+
 def test_half_precision_and_autocast_are_computed_in_float32():
     z = embeddings().detach().float()
     with torch.autocast("cpu", dtype=torch.bfloat16):

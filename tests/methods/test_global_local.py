@@ -177,6 +177,13 @@ def test_places_of_crops_without_change_are_found_without_training():
             "ld pairs partitions",
         ),
         ({"local_contrast": {"levels": 7}}, "give a smaller number"),
+        ({"local_contrast": {"apart_voxels": 50}}, "none would be compared with another"),
+        ({"local_contrast": {"places": 1}}, "greater than or equal to 2"),
+        (
+            {"views": STILL, "local_contrast": {"strategy": "lr", "neighbours": 35}},
+            "a region of the lattice has 34 others",
+        ),
+        ({"views": {"local_crops": 2, "local_voxels": 4}}, "would not look at them"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options, message):

@@ -105,6 +105,8 @@ def test_places_are_matched_with_that_base_crop():
 def test_the_published_layout_is_for_slices():
     with pytest.raises(ValidationError, match="set it to even"):
         build(global_contrast={"layout": "published"})
+    with pytest.raises(ValidationError, match="none would be compared with another"):
+        build(local_contrast={"apart_voxels": 99})
 
 
 def test_twenty_steps_on_a_store(tmp_path):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from medssl.data.appearance import AppearanceConfig
 from medssl.data.augment import never
@@ -180,3 +181,9 @@ def test_mask_tokens_stand_where_nothing_was_seen():
 def test_settings_that_do_not_fit_the_encoder_are_refused(way, options, message):
     with pytest.raises(ConfigError, match=message):
         build(way, **options)
+
+
+def test_small_crops_that_nothing_would_look_at_are_refused():
+    crops = CropViews(crop_voxels=16, local_crops=1, local_voxels=4)
+    with pytest.raises(ValidationError, match="would not look at them"):
+        MAE.Config(views=MaskedViews(crops=crops, mask=MaskConfig(cell_voxels=4)))

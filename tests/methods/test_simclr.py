@@ -80,6 +80,8 @@ def test_settings_without_pairs_are_refused():
         SimCLR.Config(views=PartitionViews(crops=1))
     with pytest.raises(ValidationError, match="choose more, such as"):
         SimCLR.Config(loss="intra_volume")
+    with pytest.raises(ValidationError, match="would not look at them"):
+        SimCLR.Config(views=PartitionViews(local_crops=1))
 
 
 def test_twenty_steps_on_a_store(tmp_path):

@@ -40,17 +40,17 @@ class FakeModule(nn.Module):
         self.logged |= numbers
 
 
-def watch(losses, caplog, **options):
+def watch(losses, caplog, *, bound=2.0, **options):
     alarm = ConstantLossAlarm(
         CollapseConfig(patience_steps=30, **options), every_steps=10, warmup_steps=20
     )
-    trainer, module = FakeTrainer(), FakeModule()
+    trainer, module = FakeTrainer(), FakeModule(bound)
     with caplog.at_level(logging.WARNING):
         for number, loss in enumerate(losses):
             trainer.global_step = 10 * number
             trainer.callback_metrics["intra"] = torch.tensor(loss)
             alarm.on_train_batch_end(trainer, module, None, BATCH, 0)
-    assert module.logged == {"intra_constant": 2.0}
+    assert module.logged == {"intra_constant": bound}
     return alarm.raised, [record.getMessage() for record in caplog.records]
 
 
@@ -61,6 +61,12 @@ def test_a_loss_that_stays_at_its_bound_raises_one_alarm_after_warmup_and_patien
     assert raised == {"intra"}
     (line,) = said
     assert line.startswith("step 50: the loss part intra stays at 2.0100; an encoder blind")
+
+
+def test_where_nothing_is_compared_the_advice_is_another(caplog):
+    raised, (line,) = watch([0.0] * 9, caplog, bound=0.0)
+    assert raised == {"intra"}
+    assert "Batches hold nothing to compare: take more volumes" in line
 
 
 @pytest.mark.parametrize("loss", [1.9, 2.1, 0.0])

@@ -13,9 +13,9 @@ from medssl.config.choice import available, find
 from medssl.config.load import load, validate
 from medssl.errors import ConfigError
 from medssl.methods.base import ReportMethod
-from medssl.training import plan as planning
 from medssl.training.plan import plan
 from medssl.training.pretrain import PretrainConfig
+from medssl.training.rehearsal import noise_batch
 from tests.training.stores import write_store
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "pretrain").glob("*.yaml"))
@@ -74,7 +74,7 @@ def test_numbers_are_those_of_the_step_as_it_is_computed(tmp_path):
     found = plan(options)
     torch.manual_seed(0)
     method = options.method.build(encoder=options.encoder.build())
-    batch = planning._batch(method, 4, options.method)
+    batch = noise_batch(method, 4, options.method)
     with FlopCounterMode(display=False) as counted:
         method.loss(batch, progress=0.0).total.backward()
     assert found.flops_per_step == counted.get_total_flops()
