@@ -15,7 +15,11 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Settings, as section.key=value."),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what the folder holds, if made otherwise.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what was made otherwise, or is finished; what was interrupted goes on.",
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check the configuration, print it whole, and stop.")

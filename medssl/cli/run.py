@@ -1,5 +1,6 @@
 """What every command does: read the configuration, run, and say what came of it."""
 
+import errno
 import importlib
 import re
 import signal
@@ -23,6 +24,7 @@ from medssl.errors import MedSSLError
 from medssl.runs.environment import rank
 from medssl.runs.stage import StageResult
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _INTERRUPTED = 130
 _TERMINATED = 143
 
@@ -123,6 +125,14 @@ def user_errors_explained() -> Iterator[None]:
         if error.exit_code:
             _tell(f"medssl: {error}")
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _tell(
+            f"medssl: {error.filename or 'the disk'}: {error.strerror}\n"
+            "  hint: make room and run the same command again: it goes on where it stopped"
+        )
+        raise SystemExit(MedSSLError.exit_code) from None
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not signals:
             raise

@@ -118,6 +118,11 @@ class CropViews(ViewSpec[Kinds]):
         return self._sized(self.crop_voxels)
 
     @property
+    def largest_box(self) -> Size3:
+        """The most voxels that a crop shows, at its lowest magnification."""
+        return _box(self.crop_size, self.zoom[0])
+
+    @property
     def local_size(self) -> Size3:
         """Size of a local crop along I, J, K in voxels."""
         return self._sized(self.local_voxels)

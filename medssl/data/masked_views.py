@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import model_validator
 
 from medssl.data.crop_views import CropViews, Kinds
-from medssl.data.masking import BoolArray, MaskConfig, draw_visible
+from medssl.data.masking import BoolArray, MaskConfig, draw_visible, most_hidden
 from medssl.data.views import Batch, Region, Sample, ViewSpec
 
 
@@ -50,6 +50,11 @@ class MaskedViews(ViewSpec[MaskedDraw]):
     def cells(self) -> tuple[int, ...]:
         """Cells of a crop along each axis."""
         return tuple(n // self.mask.cell_voxels for n in self._size)
+
+    @property
+    def most_hidden(self) -> int:
+        """Cells of a crop that are hidden at most."""
+        return most_hidden(self.mask, self.cells)
 
     @property
     def region_voxels(self) -> tuple[int, int, int]:

@@ -37,8 +37,10 @@ class RotationViews(ViewSpec[tuple[TurnedView, ...]]):
     the ``crops*2`` views of a sample are turned.
 
     Patches come from the same place of another crop of the batch, of its view of the same rank,
-    turned but without gaps; that exchange is drawn with the sample and made by ``collate``. The
-    only crop of a batch has no other to take patches from, and has gaps of noise alone.
+    turned but without gaps; that exchange is drawn with the sample and made by ``collate``. Where
+    several processes share a batch, each exchanges patches among its own crops, so their number
+    changes which are exchanged. The only crop of a process has no other to take patches from, and
+    has gaps of noise alone.
 
     Turns and gaps are the task itself: unseen volumes are scored with them too.
     """

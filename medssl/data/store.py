@@ -20,10 +20,12 @@ import blosc2
 import numpy as np
 import pyarrow.parquet
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medssl.config.base import Config
 from medssl.data.entry import StoreEntry, content_digest, entries_digest
 from medssl.errors import InputError
+from medssl.runs.folder import read_json
 
 FORMAT_VERSION = 1
 INDEX, ENTRIES, VOLUMES = "index.json", "entries.parquet", "volumes"
@@ -31,6 +33,7 @@ ENTRY_METADATA = "medssl"
 MAX_OPEN = 64
 """Volumes kept open per process and thread. Opening one takes a seventh of a millisecond, while
 many that come and go leave holes in the heap, so that a loader worker grows."""
+_AGAIN = "prepare the store again with --overwrite"
 
 
 class StoreIndex(Config):
@@ -78,11 +81,14 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a damaged file makes the decoder raise anything at all
-        state = "damaged" if path.exists() else "missing"
-        raise InputError(
-            f"the stored volume {path.stem} is {state} ({type(error).__name__})",
-            hint="prepare the store again with --overwrite",
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    state = "damaged" if path.exists() else "missing"
+    return InputError(
+        f"the stored volume {path.stem} is {state} ({type(error).__name__})", hint=_AGAIN
+    )
 
 
 class CropStore:
@@ -92,10 +98,11 @@ class CropStore:
         """Read the index.
 
         Raises:
-            InputError: ``path`` holds no finished store, or one of another format.
+            InputError: ``path`` holds no finished store, a damaged one, or one of another format.
         """
         self.path = Path(path)
-        self._index, self._entries = _read_index(self.path)
+        self._index = _read_index(self.path)
+        self._entries = _read_entries(self.path, self._index.volumes)
         self._views = _views(self._entries.values())
         self._groups = _groups(self._entries.values())
         self._handles = _Handles()
@@ -151,15 +158,21 @@ class CropStore:
 
         Returns:
             ``size_IJK`` voxels in the stored type; those outside the volume hold its background.
+
+        Raises:
+            InputError: The volume's file is missing or damaged.
         """
         entry = self._entries[volume_key]
         inside, target = _overlap(start_IJK, size_IJK, entry.shape)
         array = self._handle(volume_key)
-        if target == tuple(slice(0, size) for size in size_IJK):
-            return np.asarray(array[inside])
-        box_IJK = np.full(tuple(size_IJK), entry.background, dtype=entry.dtype)
-        if all(axis.start < axis.stop for axis in inside):
-            box_IJK[target] = array[inside]
+        try:  # not ``_damage_named``, which would cost every crop some time
+            if target == tuple(slice(0, size) for size in size_IJK):
+                return np.asarray(array[inside])
+            box_IJK = np.full(tuple(size_IJK), entry.background, dtype=entry.dtype)
+            if all(axis.start < axis.stop for axis in inside):
+                box_IJK[target] = array[inside]
+        except Exception as error:
+            raise _damaged(volume_file(self.path, volume_key), error) from error
         return box_IJK
 
     def problems(self) -> Iterator[str]:
@@ -178,7 +191,7 @@ class CropStore:
             except Exception:  # noqa: BLE001  damage shows in any way, also as want of memory
                 yield f"the stored volume {key} cannot be decoded"
         known = {volume_file(self.path, key).name for key in self._entries}
-        for found in sorted((self.path / VOLUMES).iterdir()):
+        for found in sorted((self.path / VOLUMES).glob("*")):
             if found.name not in known:
                 yield f"{VOLUMES} holds {found.name}, which {ENTRIES} does not list"
 
@@ -257,22 +270,56 @@ def _overlap(
     return tuple(inside), tuple(target)
 
 
-def _read_index(path: Path) -> tuple[StoreIndex, dict[str, StoreEntry]]:
+def _read_index(path: Path) -> StoreIndex:
     try:
-        index = StoreIndex.model_validate_json((path / INDEX).read_text())
+        told = read_json(path / INDEX)
+        version = told.get("format_version", FORMAT_VERSION) if isinstance(told, dict) else None
+        if version in (None, FORMAT_VERSION):  # another one may say other things
+            return StoreIndex.model_validate(told)
     except FileNotFoundError:
         raise InputError(
             f"no finished crop store here: {path} has no {INDEX}",
             hint="write it with `medssl prepare`, or run that again if it was interrupted",
         ) from None
-    except ValueError as error:
-        raise InputError(f"{path / INDEX} cannot be understood: {error}") from None
-    if index.format_version != FORMAT_VERSION:
+    except NotADirectoryError:
         raise InputError(
-            f"the crop store has format {index.format_version}, this version of medssl reads "
-            f"format {FORMAT_VERSION}: {path}",
-            hint="prepare the store again",
-        )
-    rows = pyarrow.parquet.read_table(path / ENTRIES).to_pylist()
-    entries = [StoreEntry.model_validate(row) for row in rows]
-    return index, {entry.volume_key: entry for entry in entries}
+            f"a crop store is a folder, and this is none: {path}",
+            hint="give the folder that `medssl prepare` wrote",
+        ) from None
+    except ValidationError as error:
+        raise InputError(
+            f"{path / INDEX} cannot be understood: {_odd(error)}", hint=_AGAIN
+        ) from None
+    except ValueError as error:
+        raise InputError(
+            f"{path / INDEX} cannot be understood ({type(error).__name__})", hint=_AGAIN
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path / INDEX} cannot be read ({type(error).__name__})") from None
+    raise InputError(
+        f"the crop store has format {version}, this version of medssl reads "
+        f"format {FORMAT_VERSION}: {path}",
+        hint="prepare the store again",
+    )
+
+
+def _read_entries(path: Path, volumes: int) -> dict[str, StoreEntry]:
+    try:
+        rows = pyarrow.parquet.read_table(path / ENTRIES).to_pylist()
+        entries = [StoreEntry.model_validate(row) for row in rows]
+    except ValidationError as error:
+        problem = f"cannot be understood: {_odd(error)}"
+    except Exception as error:  # noqa: BLE001 - a damaged file makes the decoder raise anything
+        state = "cannot be read" if (path / ENTRIES).exists() else "is missing"
+        problem = f"{state} ({type(error).__name__})"
+    else:
+        if len(entries) == volumes:
+            return {entry.volume_key: entry for entry in entries}
+        problem = f"lists {len(entries)} volumes, and {INDEX} says {volumes}"
+    raise InputError(f"{ENTRIES} of the crop store {problem}: {path}", hint=_AGAIN)
+
+
+def _odd(error: ValidationError) -> str:
+    """Return what is wrong with which key, without the values."""
+    wrong = error.errors(include_url=False, include_input=False)
+    return "; ".join(": ".join(map(str, (*each["loc"], each["msg"]))) for each in wrong)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medssl.losses.gather import gather_rows
+from medssl.losses.ntxent import unit_rows
 
 TINY = 1e-30
 """Keeps the root of a squared distance differentiable where two vectors are the same."""
@@ -105,8 +106,9 @@ def koleo(z_ND: Tensor, eps: float) -> Tensor:
             "KoLeo needs two volumes in a batch at least: raise loader.volumes_per_batch, or set "
             "method.koleo_weight to 0"
         )
-    z_ND = F.normalize(z_ND, dim=1)
-    with torch.no_grad():
+    z_ND = unit_rows(z_ND)
+    # Not rounded in autocast: before training all embeddings are much alike.
+    with torch.no_grad(), torch.autocast(z_ND.device.type, enabled=False):
         cosine_NN = z_ND @ z_ND.mT
         nearest_N = cosine_NN.fill_diagonal_(-2).argmax(1)
     distance_N = (z_ND - z_ND[nearest_N]).square().sum(1).clamp_min(TINY).sqrt()

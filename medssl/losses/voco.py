@@ -34,7 +34,7 @@ class Terms(Config):
     regulariser: Weight = 1.0
     """Weight of the part that keeps base crops apart."""
     eps: Annotated[float, Field(gt=0)] = 1e-6
-    """Added inside every logarithm, and to every divisor."""
+    """Added inside every logarithm, and to what every mean over pairs is divided by."""
 
 
 PUBLISHED = Terms()
@@ -64,7 +64,8 @@ def _measured(z_BND: Tensor) -> _Measured:
 
 
 def _cosine(a: _Measured, b: _Measured) -> Tensor:
-    return (a.z_BND @ b.z_BND.mT) / (a.length_BN1 * b.length_BN1.mT)
+    # At most 1: products in TF32 round beyond it, and 1 - s stands inside a logarithm.
+    return ((a.z_BND @ b.z_BND.mT) / (a.length_BN1 * b.length_BN1.mT)).clamp_max(1)
 
 
 class Projections(NamedTuple):

@@ -62,7 +62,7 @@ class DenseContrast(Options):
     """A place differs from all others in the same two crops, or in all crops of the batch."""
     apart_voxels: Annotated[float, Field(ge=0)] = 0.0
     """Places of one image closer than this are not compared; voxels of the store, fewer than the
-    side of what crops are cut from."""
+    side of a crop."""
     temperature: Positive = 0.1
     """Divides the cosines."""
     hidden_dim: Width | None = None
@@ -73,8 +73,8 @@ class DenseContrast(Options):
     """Of this part in the loss."""
 
     def check_room(self, box_voxels: tuple[int, int, int]) -> None:
-        """Raise ``ValueError`` where no two places of a box can be far enough from each other."""
-        if self.apart_voxels >= max(box_voxels):
+        """Raise ``ValueError`` where no two places of a crop can be far enough from each other."""
+        if self.negatives == "image" and self.apart_voxels >= max(box_voxels):
             raise ValueError(
                 f"local_contrast.apart_voxels is {self.apart_voxels:g}, and places lie within "
                 f"{box_voxels} voxels: none would be compared with another"

@@ -88,7 +88,7 @@ class DINO(Method):
         momentum: Probability = 0.992
         """How much of the teacher survives the first step."""
         momentum_end: Probability = 1.0
-        """And the last one; between them half a cosine."""
+        """What it nears at the end; on the way half a cosine."""
         keep: Literal["teacher", "student"] = "teacher"
         """Whose encoder the training leaves; published is the teacher's."""
 
@@ -249,6 +249,11 @@ def _check(config: DINO.Config, encoder: Encoder) -> None:
             "method.views.crops cuts one crop of a volume, and there is none to compare it with",
             hint="set crops to 2, or local_crops to 1, at least",
         )
+    if config.ibot_weight and not config.views.most_hidden:
+        raise ConfigError(
+            "method.views.mask never hides a cell, and method.ibot_weight asks for hidden ones",
+            hint="hide more (ratio, probability), or set method.ibot_weight to 0",
+        )
     if config.ibot_weight and cell % encoder.strides[-1]:
         raise ConfigError(
             f"method.views.mask.cell_voxels is {cell}, but one voxel of the encoder's coarsest map "
@@ -260,7 +265,8 @@ def _check(config: DINO.Config, encoder: Encoder) -> None:
 @torch.no_grad()
 def _scores(teacher_BGD: Tensor, student_BVD: Tensor, assigned_BGP: Tensor) -> dict[str, Tensor]:
     """How alike crops of one volume and of others look, and how undecided the teacher is."""
-    cosine_BBGV = torch.einsum("bgd,cvd->bcgv", teacher_BGD, student_BVD)
+    with torch.autocast(teacher_BGD.device.type, enabled=False):  # unit vectors of float32
+        cosine_BBGV = torch.einsum("bgd,cvd->bcgv", teacher_BGD, student_BVD)
     volumes, _, views, others = cosine_BBGV.shape
     other = ~torch.eye(views, others, dtype=torch.bool, device=cosine_BBGV.device)
     same = torch.eye(volumes, dtype=torch.bool, device=cosine_BBGV.device)

@@ -138,7 +138,7 @@ def _global_fits(config: GlobalContrast, views: PartitionViews) -> None:
 
 def _local_fits(config: LocalContrast, views: PartitionViews) -> None:
     if config.strategy == "matched":
-        config.check_room(views.region_voxels)
+        config.check_room(views.largest_box)
         return
     regions = lattice.REGIONS[views.dims]
     if config.neighbours >= regions:

@@ -50,7 +50,7 @@ class Joint(Method):
                     "global_contrast.layout published counts slices and their views, and a grid "
                     "has crops: set it to even"
                 )
-            self.local_contrast.check_room(self.views.region_voxels)
+            self.local_contrast.check_room(self.views.crop_size)
             return self
 
     def __init__(self, config: Config, encoder: Encoder) -> None:

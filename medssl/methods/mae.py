@@ -5,8 +5,10 @@ transformers; Tian et al., "Designing BERT for Convolutional Networks" (ICLR 202
 arXiv:2301.03580) for convolutional encoders.
 """
 
+import math
 from typing import Annotated, Literal, Self, cast
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -92,7 +94,7 @@ class MAE(Method):
         prediction_BCIJK = self.reconstruct(batch)
         target_BCIJK, hidden_B1IJK = self._target(batch)
         kind = self.config.error
-        error_B = masked_error(prediction_BCIJK.float(), target_BCIJK, hidden_B1IJK, kind)
+        error_B = masked_error(_precise(prediction_BCIJK), target_BCIJK, hidden_B1IJK, kind)
         total = gather_rows(error_B).mean()
         return LossOutput(total=total, parts={"reconstruction": total})
 
@@ -122,12 +124,17 @@ class MAE(Method):
 
     def _target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what is to be told, and 1 for every voxel that was hidden."""
-        x_BCIJK, visible_BIJK = batch.views_BCIJK[0].float(), _visible(batch)
+        x_BCIJK, visible_BIJK = _precise(batch.views_BCIJK[0]), _visible(batch)
         hidden_B1IJK = 1 - upsampled(visible_BIJK, x_BCIJK)
         if self.config.target == "cells":
             cells = tuple(visible_BIJK.shape[1:])
             x_BCIJK = cell_normalised(x_BCIJK, cells, self.config.target_eps)
         return x_BCIJK, hidden_B1IJK
+
+
+def _precise(x_BCIJK: Tensor) -> Tensor:
+    """Return it in float32, or in float64 if it is."""
+    return x_BCIJK.to(torch.promote_types(x_BCIJK.dtype, torch.float32))
 
 
 def _visible(batch: Batch) -> Tensor:
@@ -150,6 +157,13 @@ def _check(config: MAE.Config, encoder: Encoder) -> None:
             f"method.views.mask hides {list(mask.ratio)} of a crop with probability "
             f"{mask.probability}: rows would hide unequally many cells, or none",
             hint="give one ratio above 0 twice, such as [0.6, 0.6], and probability 1",
+        )
+    if not 0 < config.views.most_hidden < math.prod(config.views.cells):
+        raise ConfigError(
+            f"method.views.mask hides {config.views.most_hidden} of the "
+            f"{math.prod(config.views.cells)} cells of a crop: there is nothing to tell, or "
+            "nothing to tell it from",
+            hint="use smaller cells, larger crops or another ratio",
         )
     if mask.cell_voxels % stride and (transformer or config.masking != "zero"):
         raise ConfigError(

@@ -16,10 +16,10 @@ batch, also those of other processes.
 """
 
 import copy
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ from medssl.data.views import Batch
 from medssl.losses import voco as losses
 from medssl.losses.gather import from_first, gather_rows
 from medssl.methods.base import LossOutput, Method
-from medssl.models.chunked import in_chunks
+from medssl.models.chunked import check_rows_apart, in_chunks
 from medssl.models.ema import ema_update
 from medssl.models.encoders.base import Encoder
 from medssl.models.heads import BatchNormMLP, row_dropout
@@ -65,6 +65,14 @@ class PlacementConfig(Method.Config):
     terms: losses.Terms = losses.PUBLISHED
     """What each part of the loss counts."""
 
+    @model_validator(mode="after")
+    def _crops_differ(self) -> Self:
+        if self.views.base_crops < 2:  # noqa: PLR2004 - two that differ
+            raise ValueError(
+                "views.grid has one cell, which every crop lies in: choose two cells at least"
+            )
+        return self
+
     @property
     def widths(self) -> tuple[int, int]:
         """Hidden and output width of the projector."""
@@ -92,14 +100,14 @@ class VoCo(Method):
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
         self.config, self.encoder, self.views = config, encoder, config.views
+        if config.crops_at_once:
+            check_rows_apart(encoder, "method.crops_at_once")
         self.placement = Placement(config, encoder)
 
     def loss(self, batch: Batch, *, progress: float) -> LossOutput:
-        x_BCIJK = torch.cat(batch.views_BCIJK)
-        at_once = self.config.crops_at_once or len(x_BCIJK)
-        return self.placement.loss(
-            batch, in_chunks(self.encoder.embed, x_BCIJK, chunk_rows=at_once)
-        )
+        x_BCIJK, at_once = torch.cat(batch.views_BCIJK), self.config.crops_at_once
+        embedding_ND = in_chunks(self.encoder.embed, x_BCIJK, chunk_rows=at_once)
+        return self.placement.loss(batch, embedding_ND, at_once=at_once)
 
     def before_step(self, *, progress: float) -> None:
         self.placement.follow(self.encoder)
@@ -128,7 +136,7 @@ class Placement(nn.Module):
             other: Encoder = _another(encoder) if independent else copy.deepcopy(encoder)
             self.teacher_encoder = other.requires_grad_(False)
 
-    def loss(self, batch: Batch, embedding_ND: Tensor) -> LossOutput:
+    def loss(self, batch: Batch, embedding_ND: Tensor, *, at_once: int | None = None) -> LossOutput:
         """Return the loss of a batch of all processes.
 
         Everything behind the encoder is in float32, also under mixed precision: overlaps close to
@@ -137,10 +145,11 @@ class Placement(nn.Module):
         Args:
             batch: Random and base crops, and their ``position_labels_BNK``.
             embedding_ND: Their embeddings: of all random crops, then of all base crops.
+            at_once: Crops that go through the teacher's encoder at a time; None for all.
         """
         labels_BNK = gather_rows(batch.geometry["position_labels_BNK"])
         embedding_ND = _gathered(embedding_ND, batch)
-        taught_ND = self._teacher_embedding(batch, embedding_ND)
+        taught_ND = self._teacher_embedding(batch, embedding_ND, at_once)
         with torch.autocast(embedding_ND.device.type, enabled=False):
             student = _split(self.student(self._drop(embedding_ND)), labels_BNK)
             teacher = self._teach(taught_ND, labels_BNK)
@@ -162,16 +171,17 @@ class Placement(nn.Module):
 
     def constant_loss(self, batch: Batch) -> dict[str, float]:
         """Return what the best single number for every overlap reaches; a bound of 0 is none."""
-        labels_BNK = batch.geometry["position_labels_BNK"]
+        labels_BNK = gather_rows(batch.geometry["position_labels_BNK"])
         bounds = losses.best_constant(self.config.variant, labels_BNK, self.config.terms)
         return {part: bound for part, bound in bounds.items() if bound > 0}
 
     @torch.no_grad()
-    def _teacher_embedding(self, batch: Batch, embedding_ND: Tensor) -> Tensor:
+    def _teacher_embedding(self, batch: Batch, embedding_ND: Tensor, at_once: int | None) -> Tensor:
         """Return what the teacher's projector is given: the student's own, but for `released`."""
         if self.teacher_encoder is None:
             return embedding_ND
-        return _gathered(self.teacher_encoder.embed(torch.cat(batch.views_BCIJK)), batch)
+        x_BCIJK = torch.cat(batch.views_BCIJK)
+        return _gathered(in_chunks(self.teacher_encoder.embed, x_BCIJK, chunk_rows=at_once), batch)
 
     @torch.no_grad()
     def _teach(self, embedding_ND: Tensor, labels_BNK: Tensor) -> losses.Projections | None:

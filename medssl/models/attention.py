@@ -63,7 +63,8 @@ def rotation(positions_N3: Tensor, head_dim: int, base: float) -> Rotation:
 
 def rotated(x_BHND: Tensor, by: Rotation) -> Tensor:
     """Turn feature p of the first half of a head with feature p of the second half."""
-    first, second = x_BHND.float().chunk(2, dim=-1)
+    precise = torch.promote_types(x_BHND.dtype, torch.float32)
+    first, second = x_BHND.to(precise).chunk(2, dim=-1)
     turned = (first * by.cos - second * by.sin, first * by.sin + second * by.cos)
     return torch.cat(turned, dim=-1).to(x_BHND.dtype)
 

@@ -50,7 +50,8 @@ class Reconstructor(nn.Module):
 def _rising(kind: Reconstruction, encoder: Encoder) -> tuple[nn.Sequential, int]:
     """Return steps from the coarsest map to the input's grid, and how wide the last one is.
 
-    Each doubles the grid and halves the channels; an odd factor that is left comes last.
+    Each doubles the grid and halves the channels, but for the last of ``upsampled``, which keeps
+    them; an odd factor that is left comes last.
     """
     step = _upsampled if kind == "upsampled" else _transposed
     left, factors = encoder.strides[-1], list[int]()
@@ -58,6 +59,8 @@ def _rising(kind: Reconstruction, encoder: Encoder) -> tuple[nn.Sequential, int]
         factors.append(2 if left % 2 == 0 else left)
         left //= factors[-1]
     widths = [max(encoder.channels[-1] // 2**n, 1) for n in range(len(factors) + 1)]
+    if kind == "upsampled" and len(factors) > 1:
+        widths[-1] = widths[-2]  # as published
     steps = [
         step(encoder.dims, a, b, factor)
         for (a, b), factor in zip(pairwise(widths), factors, strict=True)

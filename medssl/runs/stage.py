@@ -114,7 +114,8 @@ def open_stage(
     ``inputs`` maps a name to the digest of what is read. A finished run of the same ``config``
     and ``inputs`` is handed back as ``previous``; an unfinished one is ``resumed``, in the same
     MLflow run. Something else is an error, unless ``overwrite`` empties the folder first, or
-    ``incremental`` lets the stage add to what is there.
+    ``incremental`` lets the stage add to what is there. ``overwrite`` makes a finished run anew
+    too, but goes on with an unfinished one: the same command again loses nothing.
 
     Raises:
         FolderError: the folder is in use, or holds the result of something else.
@@ -133,7 +134,8 @@ def open_stage(
             send_leftovers(folder, tracking)
             yield _hand_back(folder, earlier)
             return
-        if earlier is not None and overwrite and not incremental:
+        unfinished = same and earlier is not None and earlier.status != "finished"
+        if earlier is not None and overwrite and not (incremental or unfinished):
             _empty(folder)
             same = False
         sweep_partial(folder)
@@ -163,10 +165,12 @@ def _run(
         manifest.error = type(error).__name__
         raise
     finally:
-        if manifest.status != "finished":
-            manifest.status, manifest.finished_at = "failed", now()
-            manifest.write(folder)
-        tracker.close(status)
+        try:
+            if manifest.status != "finished":
+                manifest.status, manifest.finished_at = "failed", now()
+                manifest.write(folder)
+        finally:  # even where the disk is full
+            tracker.close(status)
         if tracker.run_id:
             manifest.mlflow_run_id = tracker.run_id
             manifest.write(folder)

@@ -28,12 +28,14 @@ class ConstantLossAlarm(lightning.Callback):
     Each such bound is logged beside its part, as ``<part>_constant``.
     """
 
-    def __init__(self, config: CollapseConfig, *, every_steps: int, warmup_steps: int) -> None:
+    def __init__(
+        self, config: CollapseConfig, *, every_steps: int, warmup_steps: int, resumed_at: int = 0
+    ) -> None:
         self.config, self.every_steps, self.warmup_steps = config, every_steps, warmup_steps
         looks = max(1, config.patience_steps // every_steps)
         self._losses: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=looks))
         self._bounds: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=looks))
-        self._looked_at = -1
+        self._looked_at = resumed_at
         self.raised: set[str] = set()
         """The parts that sit at their bound now."""
 

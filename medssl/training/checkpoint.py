@@ -5,6 +5,7 @@ damaged one costs the steps since the one before it.
 """
 
 import logging
+import shutil
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from medssl.errors import InputError
+from medssl.errors import FolderError, InputError
 from medssl.runs.folder import atomic_path
 
 FOLDER = "checkpoints"
@@ -73,8 +74,11 @@ class BackgroundWriter(CheckpointIO):
             writing.result()
 
     def teardown(self) -> None:
-        """Wait; called at the end of the training, however it ends."""
-        self.wait()
+        """Wait, and end the thread; called at the end of the training, however it ends."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
 
 def _copied(state: Any) -> Any:
@@ -89,10 +93,21 @@ def _copied(state: Any) -> Any:
 
 
 def _write(state: dict[str, Any], path: Path, keep: int) -> None:
-    with atomic_path(path) as partial:
-        torch.save(state, partial)
-    for older in checkpoints(path.parent)[:-keep]:
-        older.unlink(missing_ok=True)
+    """Write a state, keep it and those before it; what claims to be newer was damaged."""
+    try:
+        with atomic_path(path) as partial:
+            torch.save(state, partial)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
+        free_gib = shutil.disk_usage(path.parent).free / 2**30
+        raise FolderError(
+            f"{path}: the checkpoint could not be written ({type(error).__name__}); "
+            f"{free_gib:.2f} GiB are free there",
+            hint="make room and run the same command again: it goes on from the checkpoint before",
+        ) from error
+    kept = checkpoints(path.parent)
+    mine = kept.index(path)
+    for other in [*kept[: max(mine + 1 - keep, 0)], *kept[mine + 1 :]]:
+        other.unlink(missing_ok=True)
 
 
 class Checkpoints(lightning.Callback):
@@ -113,14 +128,26 @@ class Checkpoints(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save when a multiple of ``every_steps`` optimiser steps is done."""
-        if step_ended(trainer, batch_idx) and trainer.global_step % self.every_steps == 0:
-            self.save(trainer)
+        """Save when a multiple of ``every_steps`` optimiser steps is done.
+
+        Where a validation of this step is to come it waits for that: a training that resumes does
+        not make up for one.
+        """
+        if step_ended(trainer, batch_idx) and not validation_follows(trainer, batch_idx):
+            self._save_if_due(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Save what waited for the validation."""
+        self._save_if_due(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save the last state, and wait until it is written."""
         self.save(trainer)
         self.finish(trainer)
+
+    def _save_if_due(self, trainer: lightning.Trainer) -> None:
+        if trainer.global_step % self.every_steps == 0:
+            self.save(trainer)
 
     def save(self, trainer: lightning.Trainer) -> None:
         """Save this state, once; every process must call it."""
@@ -137,6 +164,12 @@ class Checkpoints(lightning.Callback):
 def step_ended(trainer: lightning.Trainer, batch_idx: int) -> bool:
     """Return whether the batch just done completed an optimiser step."""
     return (batch_idx + 1) % int(trainer.accumulate_grad_batches) == 0
+
+
+def validation_follows(trainer: lightning.Trainer, batch_idx: int) -> bool:
+    """Return whether Lightning validates before the next batch."""
+    every = trainer.val_check_batch
+    return bool(trainer.enable_validation and every and (batch_idx + 1) % every == 0)
 
 
 def checkpoints(folder: Path) -> list[Path]:

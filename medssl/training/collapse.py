@@ -34,12 +34,12 @@ class CollapseConfig(Config):
 class CollapseAlarm(lightning.Callback):
     """Watches the projections of a method and warns, once per episode, when they collapse."""
 
-    def __init__(self, config: CollapseConfig, *, every_steps: int) -> None:
+    def __init__(self, config: CollapseConfig, *, every_steps: int, resumed_at: int = 0) -> None:
         self.config, self.every_steps = config, every_steps
         looks = max(1, config.patience_steps // every_steps)
         self._ranks: deque[float] = deque(maxlen=looks)
         self._spreads: deque[float] = deque(maxlen=looks)
-        self._looked_at = -1
+        self._looked_at = resumed_at
         self.raised = False
 
     def on_train_batch_end(
@@ -50,6 +50,8 @@ class CollapseAlarm(lightning.Callback):
         if z_ND is None or step == self._looked_at or step % self.every_steps:
             return
         self._looked_at = step  # several batches per step under accumulation
+        if not z_ND.isfinite().all():  # the alarm of such numbers comes a batch later on a GPU
+            return
         rank, spread = effective_rank(z_ND), std_ratio(z_ND)
         pl_module.log_dict({"collapse/effective_rank": rank, "collapse/std_ratio": spread})
         self._ranks.append(rank)

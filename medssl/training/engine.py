@@ -76,6 +76,19 @@ class EngineConfig(Config):
         """Whether each process keeps a part of the weights only."""
         return self.strategy == "fsdp" and self.place.world > 1
 
+    def check_device(self) -> None:
+        """Raise ConfigError where this machine cannot do what is asked for."""
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigError(
+                "engine.accelerator is gpu, and torch finds none here",
+                hint="set it to auto or cpu; or see whether this torch was built for the driver",
+            )
+        if self.precision == "16-mixed" and not self.gpu:
+            raise ConfigError(
+                "engine.precision is 16-mixed, which needs a GPU",
+                hint="bf16-mixed works everywhere",
+            )
+
     def own_share(self, rows: int, what: str) -> int:
         """Return how many of a batch's ``rows`` belong to each process.
 
@@ -170,18 +183,20 @@ def quiet_lightning() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for text in (
-            ".*does not have many workers.*",
-            ".*smaller than the logging interval.*",
-            ".*have no `val_dataloader`.*",  # of a store without volumes to validate on
-            ".*GPU available but not used.*",
-            ".*resuming from a checkpoint that ended before the epoch ended.*",
-            ".*Grad strides do not match bucket view strides.*",
-            ".*in eval mode at the start of training.*",  # those that do not train
-            ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 under torch 2.13
-        ):
-            warnings.filterwarnings("ignore", text)
-        yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            for text in (
+                ".*does not have many workers.*",
+                ".*smaller than the logging interval.*",
+                ".*have no `val_dataloader`.*",  # of a store without volumes to validate on
+                ".*GPU available but not used.*",
+                ".*resuming from a checkpoint that ended before the epoch ended.*",
+                ".*Grad strides do not match bucket view strides.*",
+                ".*in eval mode at the start of training.*",  # those that do not train
+                ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 under torch 2.13
+            ):
+                warnings.filterwarnings("ignore", text)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

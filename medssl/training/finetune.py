@@ -41,6 +41,7 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
         ConfigError: The patch or the split does not fit the network or the data.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
+    config.engine.check_device()
     labelled = read_labelled(config.dataset)
     inputs = {"dataset": labelled.digest}
     if config.encoder_from is not None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medssl.config.base import Config
 from medssl.data.dataset import CropDataset, DatasetConfig
@@ -16,8 +16,8 @@ from medssl.data.study_views import StudyViews
 from medssl.data.views import Batch, ViewSpec
 from medssl.training.labelled_stream import LabelledStream, PairedCollate
 from medssl.training.launch import Place
+from medssl.training.loader_processes import Loader
 from medssl.training.pair_stream import PairStream
-from medssl.training.preemption import ignore_stop_signals
 from medssl.training.threaded import ThreadedBatches
 
 
@@ -54,11 +54,11 @@ class PretrainLoaders:
     pairs: PairStream | None = None
     """Studies with their reports that come in place of crops, for a method that reads reports."""
 
-    def training(self) -> DataLoader[Batch]:
+    def training(self) -> Loader[Batch]:
         """Return the remaining training batches."""
         return self._loader(self.views, self.dataset, self.batches, self.seed)
 
-    def validation(self) -> DataLoader[Batch] | None:
+    def validation(self) -> Loader[Batch] | None:
         """Return the validation batches, not augmented; None when the store has no `val`."""
         if not (self.pairs.studies("val") if self.pairs else self.store.keys("val")):
             return None
@@ -68,7 +68,7 @@ class PretrainLoaders:
 
     def _loader(
         self, views: ViewSpec[Any], config: DatasetConfig, batches: range, seed: int
-    ) -> DataLoader[Batch]:
+    ) -> Loader[Batch]:
         size = self.loader.volumes_per_batch
         part: Literal["train", "val"] = "val" if config.split == "val" else "train"
         if self.pairs is not None and part == "val":  # as many as there are, shared evenly
@@ -85,16 +85,15 @@ class PretrainLoaders:
         workers, pin = self.loader.workers, torch.cuda.is_available()
         if workers and self.loader.worker_kind == "thread":
             threaded = ThreadedBatches(samples, indices, collate, threads=workers)
-            return DataLoader(threaded, batch_size=None, collate_fn=_as_it_is, pin_memory=pin)
-        return DataLoader(
+            return Loader(
+                threaded, workers=0, batch_size=None, collate_fn=_as_it_is, pin_memory=pin
+            )
+        return Loader(
             cast(Dataset[Batch], samples),  # what collate makes of its samples
+            workers=workers,
             batch_sampler=indices,
             collate_fn=collate,
-            num_workers=workers,
-            worker_init_fn=ignore_stop_signals,
             pin_memory=pin,
-            multiprocessing_context="spawn" if workers else None,
-            persistent_workers=workers > 0,
         )
 
     def _samples(

@@ -60,7 +60,7 @@ class PretrainModule(lightning.LightningModule):
 
     @property
     def progress(self) -> float:
-        """From 0 at the first step to 1 at the last."""
+        """From 0 at the first step to nearly 1 at the last: the share that is done before it."""
         return self.global_step / self.schedule.steps
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:

@@ -17,7 +17,7 @@ from monai.transforms import (
 )
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medssl.config.base import Config
 from medssl.data.preprocessing import Spec, as_metatensor, compose, in_memory, with_label
@@ -26,6 +26,7 @@ from medssl.labelled.cases import LabelledCase, read_pair
 from medssl.runs.progress import track
 from medssl.tasks.base import Task
 from medssl.tasks.segmentation import Segmentation
+from medssl.training.loader_processes import Loader
 
 Patch = dict[str, Tensor]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -148,12 +149,7 @@ class PatchDataset(Dataset[Patch]):
 
 def labelled_loader(
     dataset: Dataset[Patch], *, batch_size: int, batches: int, start: int, workers: int
-) -> DataLoader[Patch]:
+) -> Loader[Patch]:
     """Return the batches ``start`` to ``batches`` of ``dataset``, in order."""
-    return DataLoader(
-        dataset,
-        batch_sampler=BatchIndices(batch_size=batch_size, total_batches=batches, start_batch=start),
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        persistent_workers=workers > 0,
-    )
+    indices = BatchIndices(batch_size=batch_size, total_batches=batches, start_batch=start)
+    return Loader(dataset, workers=workers, batch_sampler=indices)

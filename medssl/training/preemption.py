@@ -23,7 +23,7 @@ from torch import distributed as dist
 from medssl.errors import PreemptedError
 from medssl.runs.environment import rank
 from medssl.runs.processes import world_size
-from medssl.training.checkpoint import Checkpoints, step_ended
+from medssl.training.checkpoint import Checkpoints, step_ended, validation_follows
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 _log = logging.getLogger(__name__)
@@ -55,17 +55,11 @@ def stop_signals() -> Iterator[StopSignals]:
             signal.signal(number, handler)
 
 
-def ignore_stop_signals(_: int) -> None:
-    """Let a loader's process live until the training ends it; a signal may reach the whole job."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 class StopWhenTold(lightning.Callback):
     """Ends the training between two steps once any of its processes was told to stop.
 
     It must stand behind the callback that saves. Processes agree after every step, on the CPU:
-    a device's queue is not waited for.
+    a device's queue is not waited for. A validation that is due is made first.
     """
 
     def __init__(self, signals: StopSignals, checkpoints: Checkpoints, *, requeue: bool) -> None:
@@ -85,9 +79,18 @@ class StopWhenTold(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save and raise ``PreemptedError``, unless this was the last step anyway."""
+        """Stop if told to, unless a validation of this step is to come."""
+        if step_ended(trainer, batch_idx) and not validation_follows(trainer, batch_idx):
+            self._stop_if_told(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Stop if told to."""
+        self._stop_if_told(trainer)
+
+    def _stop_if_told(self, trainer: lightning.Trainer) -> None:
+        """Save and raise ``PreemptedError``, unless the last step is done anyway."""
         step = trainer.global_step
-        if not step_ended(trainer, batch_idx) or step == trainer.max_steps or not self._told():
+        if step == trainer.max_steps or not self._told():
             return
         self.checkpoints.save(trainer)
         self.checkpoints.finish(trainer)

@@ -31,6 +31,7 @@ from medssl.training.labelled_stream import (
     open_stream,
 )
 from medssl.training.launch import joined
+from medssl.training.loader_processes import ending
 from medssl.training.loaders import LoaderConfig, PretrainLoaders
 from medssl.training.module import PretrainModule
 from medssl.training.montage import FILE as CROPS
@@ -108,7 +109,7 @@ class PretrainConfig(Config):
     """Labelled volumes that the encoder is asked about now and then; null for none."""
     plan: PlanConfig = PlanConfig()
     """What `--plan` assumes."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides initial weights, data order and everything drawn."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded."""
@@ -155,6 +156,7 @@ def pretrain(config: PretrainConfig, *, overwrite: bool = False) -> StageResult:
             or the weights to begin with do not fit.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
+    config.engine.check_device()
     config.engine.own_share(config.loader.volumes_per_batch, "loader.volumes_per_batch")
     rehearse(config.method, config.encoder, config.loader.volumes_per_batch)
     store = CropStore(config.store)
@@ -266,13 +268,9 @@ def _fit(
             val_check_interval=config.rhythm.validate_steps * accumulate,
             check_val_every_n_epoch=None,
         )
-        trainer.fit(
-            module,
-            train_dataloaders=loaders.training(),
-            val_dataloaders=loaders.validation(),
-            ckpt_path=resume.path,
-            weights_only=True,
-        )
+        training, validation = loaders.training(), loaders.validation()
+        with ending(training, validation):
+            trainer.fit(module, training, validation, ckpt_path=resume.path, weights_only=True)
     return module
 
 
@@ -283,16 +281,14 @@ def _callbacks(
     record: dict[str, int] = {"every_steps": every_steps, "resumed_at": done}
     recorder = Recorder(config.out / METRICS, run.tracker, **record)
     probes = [
-        Probe(probe, store, config.data.intensity, recorder.file, seed=config.seed)
+        Probe(probe, store, config.data.intensity, recorder.file, seed=config.seed, resumed_at=done)
         for probe in (config.probe,)
         if probe is not None
     ]
     return [
         NonFiniteAlarm(config.out),
-        CollapseAlarm(config.collapse, every_steps=every_steps),
-        ConstantLossAlarm(
-            config.collapse, every_steps=every_steps, warmup_steps=config.schedule.warmup_steps
-        ),
+        CollapseAlarm(config.collapse, **record),
+        ConstantLossAlarm(config.collapse, warmup_steps=config.schedule.warmup_steps, **record),
         Montage(config.out / CROPS, config.montage, run.tracker),
         recorder,
         *probes,

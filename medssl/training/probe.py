@@ -55,17 +55,23 @@ def read_labels(config: ProbeConfig, store: CropStore) -> Labels:
     """Return the labelled volumes of a store.
 
     Raises:
-        InputError: The table cannot be read, names volumes that the store does not have, has one
-            label only, or fewer patients than folds.
+        InputError: The table cannot be read, has rows without a label, names volumes that the
+            store does not have, has one label only, or fewer patients than folds.
     """
     try:
-        with config.table.open(encoding="utf-8", newline="") as file:
-            rows = {row["volume_key"]: row["label"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+        with config.table.open(encoding="utf-8-sig", newline="") as file:  # as Excel writes it
+            table = [(row["volume_key"], row["label"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{config.table}: not a table of labels ({type(error).__name__})",
             hint="a CSV file with the columns volume_key and label",
         ) from error
+    if without := sum(not (label or "").strip() for _, label in table):  # a short row has None
+        raise InputError(
+            f"{config.table}: {without} of {len(table)} rows have no label",
+            hint="give each volume its label, or take its row out",
+        )
+    rows = dict(table)
     check_known(config.table, rows.keys(), store)
     names = sorted(set(rows.values()))
     patients = [store.entry(key).patient_key for key in rows]
@@ -103,11 +109,12 @@ class Probe(lightning.Callback):
         file: NumbersFile,
         *,
         seed: int,
+        resumed_at: int = 0,
     ) -> None:
         self.config, self.store, self.intensity, self.file = config, store, intensity, file
         self.labels = read_labels(config, store)
         self.splits = patient_folds(self.labels.patients, config.folds, seed)
-        self._asked_at = 0
+        self._asked_at = resumed_at
 
     def on_train_batch_end(
         self,

@@ -58,13 +58,18 @@ class Recorder(lightning.Callback):
         self.every_steps = every_steps
         self._last_step = resumed_at
         self._gradient_norm: Tensor | None = None
+        self._lr = float("nan")
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
     ) -> None:
-        """Measure the gradient of a step that will be recorded."""
+        """Measure the gradient of a step that will be recorded, and note its learning rate.
+
+        When the batch has ended the rate is already that of the next step.
+        """
         if self._due(trainer, trainer.global_step + 1):
             self._gradient_norm = gradient_norm(pl_module)
+            self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Record the training numbers of this step, every few steps."""
@@ -74,8 +79,7 @@ class Recorder(lightning.Callback):
             numbers = {k: v for k, v in trainer.callback_metrics.items() if not _validation(k)}
             if self._gradient_norm is not None:
                 numbers["gradient_norm"] = self._gradient_norm
-            lr = trainer.optimizers[0].param_groups[0]["lr"]
-            self.file.write(step, {**_floats(numbers), "lr": lr})
+            self.file.write(step, {**_floats(numbers), "lr": self._lr})
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Record the validation numbers."""

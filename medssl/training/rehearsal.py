@@ -1,5 +1,6 @@
 """One step of a method without its arithmetic: what does not fit is found before a run begins."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -28,12 +29,14 @@ from medssl.training.step_cost import without_computing
 
 _GROUPS: tuple[tuple[str | None, ...], ...] = (("PD", "R1", "R2s"), ("T1", "T2"), (None, None))
 """What volumes of one group may be: maps, or sequences."""
+_PROGRESS = (0.0, 1 - 1e-6)
+"""At which shares of a training a step is tried: some methods change on the way."""
 _VOLUME_OVER_REGION = 16
 """Volumes are so many times as long as the region that views are cut from."""
 
 
 def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
-    """Take the forward half of a step on noise, to see whether method, views and encoder fit.
+    """Take the forward half of a first and a last step on noise, to see whether all fits.
 
     It takes less than a second whatever the network's size (see ``step_cost``). What fails there
     fails once more with its arithmetic before it counts: that is what a training would meet.
@@ -52,10 +55,10 @@ def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
         except (ValueError, RuntimeError, IndexError):
             bounds = _computed(method, encoder, rows)
     for part, bound in bounds.items():
-        if bound == 0:
+        if bound == 0 or math.isnan(bound):
             raise ConfigError(
                 f"method {method.name} finds nothing to compare in a batch of {rows}: the loss "
-                f"part {part} would be 0 whatever the encoder does",
+                f"part {part} would be the same whatever the encoder does",
                 hint="raise loader.volumes_per_batch, or views per volume where the method has any",
             )
 
@@ -71,8 +74,9 @@ def _first_loss(
         built: Method = method.build(encoder=encoder.build())
     batch = noise_batch(built, rows, method)
     with torch.no_grad(), arithmetic():
-        built.before_step(progress=0.0)
-        built.loss(batch, progress=0.0)
+        for progress in _PROGRESS:
+            built.before_step(progress=progress)
+            built.loss(batch, progress=progress)
     return built.constant_loss(batch)
 
 

@@ -1,10 +1,10 @@
 """How long to train, and the learning rate on the way."""
 
 import math
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from medssl.config.base import Config
 
@@ -38,7 +38,18 @@ class ScheduleConfig(Config):
         return self
 
     def _given(self, name: str) -> bool:
-        return bool(getattr(self, name) != type(self).model_fields[name].default)
+        return name in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _as_counted(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out steps that nobody set where samples count, so that the same is read back."""
+        tree: dict[str, Any] = whole(self)
+        counted = {"steps": self.samples, "warmup_steps": self.samples or self.warmup_samples}
+        return {
+            key: value
+            for key, value in tree.items()
+            if self._given(key) or counted.get(key) is None
+        }
 
     def in_steps(self, samples_per_step: int) -> "ScheduleConfig":
         """Return the same schedule counted in steps of ``samples_per_step`` samples.

@@ -4,7 +4,8 @@ Names of weights and buffers never change.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from medssl.models.encoders.base import Encoder
@@ -45,13 +47,33 @@ def checkpoint_stages(module: nn.Module) -> None:
     the memory of a single stage. Random draws are the same both times.
     """
     for stage in _stages(module):
-        stage.forward = functools.partial(_recomputed, stage.forward)
+        stage.forward = functools.partial(_recomputed, stage.forward, _running_statistics(stage))
 
 
-def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
+def _recomputed(forward: Callable[..., Any], statistics: Sequence[Tensor], *args: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args)
-    return checkpoint(forward, *args, use_reentrant=False)
+    options: dict[str, Any] = {}
+    if statistics:
+        options["context_fn"] = lambda: (nullcontext(), _kept(statistics))
+    return checkpoint(forward, *args, use_reentrant=False, **options)
+
+
+def _running_statistics(stage: nn.Module) -> list[Tensor]:
+    """Return what batch normalisations remember of the batches they have seen."""
+    norms = [part for part in stage.modules() if isinstance(part, _BatchNorm)]
+    return [statistic for norm in norms for statistic in norm.buffers()]
+
+
+@contextmanager
+def _kept(statistics: Sequence[Tensor]) -> Iterator[None]:
+    """Leave statistics as they are when the block ends: they have seen this batch already."""
+    before = [statistic.clone() for statistic in statistics]
+    try:
+        yield
+    finally:
+        for statistic, value in zip(statistics, before, strict=True):
+            statistic.data.copy_(value)  # no change that the way back would object to
 
 
 def compile_stages(module: nn.Module) -> None:

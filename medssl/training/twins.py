@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medssl.errors import InputError
 from medssl.labelled.cases import LabelledCase, LabelledSet, Part
@@ -26,6 +26,7 @@ from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, la
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
 from medssl.training.finetune_config import FinetuneConfig, Member
+from medssl.training.loader_processes import Loader, ending
 from medssl.training.patches import (
     Patch,
     PatchDataset,
@@ -259,11 +260,12 @@ def _fit(
             plugins=[writer],
         )
         loader = training_batches(plan, start=resume.steps * config.engine.accumulate)
-        trainer.fit(module, loader, ckpt_path=resume.path, weights_only=True)
+        with ending(loader):
+            trainer.fit(module, loader, ckpt_path=resume.path, weights_only=True)
     return best
 
 
-def training_batches(plan: Plan, *, start: int) -> DataLoader[Patch]:
+def training_batches(plan: Plan, *, start: int) -> Loader[Patch]:
     """Return the training batches from number ``start`` on: the same ones for both twins."""
     config = plan.config
     shared: dict[str, int] = {"batch_size": config.patches_per_step, "seed": config.seed}

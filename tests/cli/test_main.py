@@ -1,3 +1,4 @@
+import errno
 import importlib
 import os
 import signal
@@ -265,3 +266,25 @@ def test_explain_without_a_library_is_wrong_usage(command):
     result = command("ingest", "--explain", "a.dcm")
     assert result.exit_code == 2
     assert "--explain also needs --library and --key-file" in result.output
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_in_words(number, capsys):
+    def fills():
+        with run_module.user_errors_explained():
+            raise OSError(number, os.strerror(number), "runs/a/metrics.jsonl")
+
+    with pytest.raises(SystemExit, match="1"):
+        fills()
+    said = capsys.readouterr().err
+    assert f"runs/a/metrics.jsonl: {os.strerror(number)}" in said
+    assert "it goes on where it stopped" in said
+
+
+def test_another_error_of_the_system_is_a_bug_and_shown_whole():
+    def breaks():
+        with run_module.user_errors_explained():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        breaks()

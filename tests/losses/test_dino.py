@@ -148,3 +148,19 @@ def test_sums_and_counts_of_all_rows():
     total, count = dino.total_of(torch.arange(6.0).view(3, 2))
     assert total.tolist() == [6, 9]
     assert count == 3
+
+
+def test_koleo_finds_the_nearest_of_much_alike_rows_in_autocast_too():
+    generator = torch.Generator().manual_seed(0)
+    z = 1 + 1e-2 * torch.randn(8, 32, generator=generator)
+    exact = dino.koleo(z.double(), 1e-8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(dino.koleo(z, 1e-8)) == pytest.approx(float(exact), abs=1e-3)
+
+
+def test_koleo_of_a_blank_volume_leaves_the_others_their_gradient():
+    z = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    z[2] = 0
+    z.requires_grad_()
+    (grad,) = torch.autograd.grad(dino.koleo(z, 1e-8), z)
+    assert grad.abs().max() < 100

@@ -234,3 +234,22 @@ def test_best_constant_of_crops_that_are_base_crops_has_a_closed_form():
     assert voco.best_constant("large_scale", labels)["intra"] == pytest.approx(
         2 * math.log(2), abs=1e-5
     )
+
+
+def test_a_product_that_rounds_beyond_1_is_no_overlap_beyond_1(monkeypatch):
+    """As in TF32, which keeps ten bits of what is multiplied."""
+
+    def rounded(self, other):
+        exact = torch.matmul(self, other)
+        coarse = [(x.detach().view(torch.int32) & ~0x1FFF).view(x.dtype) for x in (self, other)]
+        return exact + (torch.matmul(*coarse) - exact).detach().abs()
+
+    base = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(0))
+    projections = voco.Projections(base[:, :2].clone().requires_grad_(), base)
+    labels = torch.zeros(2, 2, 4)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
+    parts = voco.large_scale(projections, projections.detach(), labels, asymmetric=False)
+    total = sum(parts.values())
+    assert total.isfinite()
+    (grad,) = torch.autograd.grad(total, projections.random_BND)
+    assert grad.isfinite().all()

@@ -148,7 +148,7 @@ def test_without_hidden_tokens_everything_is_seen():
 
 
 def test_views_that_happen_to_hide_nothing_are_no_obstacle():
-    method = build(spec=views(probability=0.0))
+    method = build(spec=views(probability=1e-12))
     output = method.loss(smooth_batch(method.views), progress=0.0)
     output.total.backward()
     assert output.parts["ibot"] == 0
@@ -232,3 +232,10 @@ def test_the_encoder_that_is_kept_is_the_one_asked_for(keep):
     method = config.build(encoder=UNetEncoder.Config.tiny().build())
     own = {"teacher": method.teacher["encoder"], "student": method.encoder}
     assert method.kept_encoder is own[keep]
+
+
+def test_hidden_tokens_of_views_that_never_hide_any_are_refused():
+    for never in ({"probability": 0.0}, {"ratio": (0.0, 0.001)}):
+        with pytest.raises(ConfigError, match="never hides a cell"):
+            build(spec=views(**never))
+        build(spec=views(**never), ibot_weight=0.0)

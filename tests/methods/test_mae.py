@@ -175,6 +175,9 @@ def test_mask_tokens_stand_where_nothing_was_seen():
         ("drop", {"masking": "sparse"}, "masking is sparse"),
         ("sparse", {"views": views(cell_voxels=1)}, "make it a multiple of 4"),
         ("sparse", {"views": views(ratio=(0.1, 0.5))}, "unequally many"),
+        ("zero", {"views": views(ratio=(0.001, 0.001))}, "hides 0 of the"),
+        ("drop", {"views": views(ratio=(0.999, 0.999))}, "nothing to tell it from"),
+        ("sparse", {"views": views(ratio=(1.0, 1.0))}, "use smaller cells"),
         ("drop", {"decoder_width": 20}, "make it a multiple of 12"),
     ],
 )

@@ -5,10 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import distributed as dist
 
 from medssl.data.grid_views import GridViews
 from medssl.data.views import Batch
+from medssl.errors import ConfigError
 from medssl.losses import voco as losses
 from medssl.methods.voco import VoCo
 from medssl.models.encoders.segresnet import SegResNetEncoder
@@ -279,6 +281,28 @@ def test_where_all_crops_overlap_the_negative_part_has_no_bound():
     method, batch = build(variant="released"), a_batch()
     batch.geometry["position_labels_BNK"] = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(2, 3, 4)
     assert set(method.constant_loss(batch)) == {"positive"}
+
+
+def test_the_teachers_encoder_takes_as_few_crops_at_a_time(monkeypatch):
+    method, seen = build(variant="released", crops_at_once=3), []
+    for encoder in (method.encoder, method.placement.teacher_encoder):
+        embed = encoder.embed
+        monkeypatch.setattr(
+            encoder, "embed", lambda x, embed=embed: seen.append(len(x)) or embed(x)
+        )
+    method.loss(a_batch(), progress=0.0)
+    assert seen == [3, 3, 3, 3, 2] * 2
+
+
+def test_rows_that_depend_on_each_other_are_not_taken_a_few_at_a_time():
+    encoder = SegResNetEncoder.Config(width=4, blocks=(1, 1), norm="batch").build()
+    with pytest.raises(ConfigError, match=r"method\.crops_at_once takes a few rows"):
+        VoCo.Config.tiny().model_copy(update={"crops_at_once": 2}).build(encoder=encoder)
+
+
+def test_a_grid_of_one_cell_is_refused():
+    with pytest.raises(ValidationError, match="choose two cells at least"):
+        VoCo.Config(views=GridViews(grid=(1, 1, 1)))
 
 
 @pytest.mark.parametrize("variant", ["paper", "released", "large_scale"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medssl.models.encoders.segresnet import SegResNetEncoder
+from medssl.models.encoders.swin_unetr import SwinUNETREncoder
 from medssl.models.encoders.unet import UNetEncoder
 from medssl.models.encoders.vit import ViTEncoder
 from medssl.models.reconstructor import Reconstructor
@@ -37,3 +38,9 @@ def test_published_widths_halve_from_the_coarsest_map():
     assert [(s[0].in_channels, s[0].out_channels) for s in steps] == [
         (32, 16), (16, 8), (8, 4), (4, 2),
     ]  # fmt: skip
+    swin = SwinUNETREncoder.Config(feature_size=12).build()  # published: 48
+    published = Reconstructor("upsampled", swin)
+    assert [(s[0].in_channels, s[0].out_channels) for s in published.rise] == [
+        (192, 96), (96, 48), (48, 24), (24, 12), (12, 12),
+    ]  # fmt: skip
+    assert published.out.in_channels == 12

@@ -134,6 +134,17 @@ def test_overwrite_of_the_same_starts_from_nothing(tmp_path):
     assert not (tmp_path / "old").exists()
 
 
+def test_overwrite_goes_on_with_what_was_interrupted(tmp_path):
+    """So that a job that is started again by the same command loses nothing."""
+    with pytest.raises(ConnectionAbortedError):
+        run(tmp_path, fail=ConnectionAbortedError)
+    (tmp_path / "half").touch()
+    result, resumed = run(tmp_path, overwrite=True)
+    assert not result.skipped
+    assert resumed
+    assert (tmp_path / "half").exists()
+
+
 def test_overwrite_never_empties_a_folder_that_is_not_ours(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     run(tmp_path, overwrite=True)

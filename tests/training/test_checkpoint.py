@@ -10,7 +10,7 @@ import zipfile
 import pytest
 import torch
 
-from medssl.errors import InputError
+from medssl.errors import FolderError, InputError
 from medssl.training import checkpoint
 from medssl.training.checkpoint import BackgroundWriter, checkpoints, latest
 
@@ -39,6 +39,22 @@ def test_the_last_ones_stay_and_the_newest_is_taken(tmp_path):
     assert torch.equal(loaded["state_dict"]["w"], torch.full((8,), 20.0))
 
 
+def test_a_damaged_one_is_not_among_those_that_stay(tmp_path):
+    write(tmp_path, 5, 10)
+    path(tmp_path, 15).write_bytes(b"cut short")
+    assert latest(tmp_path).steps == 10
+    write(tmp_path, 12)
+    assert [p.name for p in checkpoints(tmp_path)] == ["step-00000010.ckpt", "step-00000012.ckpt"]
+
+
+def test_no_thread_outlives_a_training(tmp_path):
+    writer = write(tmp_path, 5)
+    assert any(thread.name.startswith("checkpoint") for thread in threading.enumerate())
+    (thread,) = writer._thread._threads
+    writer.teardown()
+    assert not thread.is_alive()
+
+
 def test_without_any_a_training_begins_anew(tmp_path):
     assert latest(tmp_path / "nowhere") == (None, 0)
 
@@ -63,8 +79,10 @@ def test_what_the_thread_ran_into_is_raised_by_the_training(tmp_path, monkeypatc
     monkeypatch.setattr(torch, "save", full)
     writer = BackgroundWriter(keep=2)
     writer.save_checkpoint(state(1), path(tmp_path, 1))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FolderError, match="could not be written") as told:
         writer.save_checkpoint(state(2), path(tmp_path, 2))
+    assert "GiB are free there" in told.value.problem
+    assert "it goes on from the checkpoint before" in told.value.hint
     assert not list(tmp_path.iterdir())
 
 

@@ -72,3 +72,19 @@ def test_a_healthy_embedding_raises_none(caplog):
     alarm, _ = run_alarm(torch.randn(20, 8), looks=6)
     assert not alarm.raised
     assert not caplog.records
+
+
+def test_numbers_that_are_none_are_left_to_their_own_alarm():
+    z_ND = torch.randn(20, 8)
+    z_ND[3, 2] = torch.nan
+    alarm, module = run_alarm(z_ND, looks=6)
+    assert not alarm.raised
+    assert not module.logged
+
+
+def test_a_resumed_training_does_not_look_twice_at_one_step():
+    alarm = CollapseAlarm(CollapseConfig(), every_steps=10, resumed_at=20)
+    module, trainer = FakeModule(torch.randn(20, 8)), FakeTrainer()
+    trainer.global_step = 20  # the first of several batches of the next step
+    alarm.on_train_batch_end(trainer, module)
+    assert not module.logged

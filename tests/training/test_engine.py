@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import sys
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from medssl.models.encoders.unet import UNetEncoder
 from medssl.runs.folder import read_json, write_json
 from medssl.runs.processes import decided_by_first
 from medssl.training.checkpoint import FOLDER, latest
-from medssl.training.engine import EngineConfig, seed_batch
+from medssl.training.engine import EngineConfig, quiet_lightning, seed_batch
 from medssl.training.launch import Place, joined
-from medssl.training.pretrain import pretrain
+from medssl.training.pretrain import PretrainConfig, pretrain
 from medssl.training.recorder import read_metrics
 from medssl.training.stages import (
     checkpoint_stages,
@@ -26,6 +27,7 @@ from medssl.training.stages import (
     keep_channels_last,
     memory_format,
 )
+from tests.training import configs
 from tests.training.processes import together
 from tests.training.stores import write_store
 from tests.training.test_distributed import assert_alike, config_of
@@ -74,6 +76,20 @@ def test_stages_computed_twice_give_the_same_gradients(encoder):
 
 def id_of(tensor):
     return tensor
+
+
+def test_stages_computed_twice_see_a_batch_once():
+    torch.manual_seed(0)
+    plain = SegResNetEncoder.Config(width=4, blocks=(1, 1), norm="batch").build()
+    twice = copy.deepcopy(plain)
+    checkpoint_stages(twice)
+    for seed in range(2):
+        x = torch.randn(2, 1, 8, 8, 8, generator=torch.Generator().manual_seed(seed))
+        assert_same(gradients(plain, x), gradients(twice, x), 1e-6)
+    buffers = dict(plain.named_buffers())
+    assert any(name.endswith("num_batches_tracked") for name in buffers)
+    for name, value in twice.named_buffers():
+        torch.testing.assert_close(value, buffers[name])
 
 
 def test_draws_inside_a_stage_are_the_same_both_times():
@@ -161,6 +177,32 @@ def test_a_batch_that_processes_cannot_share_is_refused():
 def test_formats_that_cannot_be_shared_out_are_refused():
     with pytest.raises(ConfigError, match="fsdp works in 32-true and bf16-mixed, not in 16-mixed"):
         validate(EngineConfig, {"strategy": "fsdp", "precision": "16-mixed"}, where="here")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [({"accelerator": "gpu"}, "torch finds none here"), ({"precision": "16-mixed"}, "needs a GPU")],
+)
+def test_what_this_machine_cannot_do_is_said_before_anything_is_left(engine, message, tmp_path):
+    values = configs.voco(tmp_path / "store", tmp_path / "run", engine=engine)
+    with pytest.raises(ConfigError, match=message):
+        pretrain(validate(PretrainConfig, values, where="test"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_lightning_speaks_again_after_a_training_that_broke():
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+
+    def breaks():
+        with quiet_lightning():
+            assert logger.level == logging.ERROR
+            raise ConnectionAbortedError
+
+    with pytest.raises(ConnectionAbortedError):
+        breaks()
+    assert logger.level == before
 
 
 def test_every_batch_and_process_draws_on_its_own():

@@ -207,6 +207,7 @@ def test_resumed_in_the_second_half_ends_with_the_same_bits(store, dataset, tmp_
     """The copy that gives pseudo-labels comes out of the checkpoint, and is not taken anew."""
     from medssl.methods.voco_omni import VoCoOmni
 
+    monkeypatch.setattr("medssl.training.pretrain.rehearse", lambda *_: None)
     before_step = VoCoOmni.before_step
     pretrain(config_of(tree(store, tmp_path / "unbroken", dataset)))
 
@@ -229,7 +230,7 @@ def test_resumed_in_the_second_half_ends_with_the_same_bits(store, dataset, tmp_
     with monkeypatch.context() as patched:
         patched.setattr(VoCoOmni, "before_step", goes_on)
         pretrain(broken)
-    assert seen[1] == 0.7  # after that of the rehearsal
+    assert seen[0] == 0.7
     for name in ("encoder.safetensors", "decoder.safetensors"):
         one, other = (load_file(tmp_path / run / name) for run in ("unbroken", "broken"))
         for key, value in one.items():

@@ -14,9 +14,14 @@ import yaml
 from safetensors.torch import load_file
 
 from medssl.config.load import validate
+from medssl.data.store import CropStore
+from medssl.errors import PreemptedError
 from medssl.models.weights import load_encoder
 from medssl.training.checkpoint import latest
+from medssl.training.preemption import StopWhenTold
 from medssl.training.pretrain import PretrainConfig, pretrain
+from medssl.training.recorder import read_metrics
+from medssl.training.schedule import ScheduleConfig
 from tests.training import configs
 from tests.training.stores import write_store
 
@@ -61,11 +66,12 @@ def test_accumulated_batches_are_one_step_and_one_teacher_update(store, tmp_path
     from medssl.methods.voco import VoCo
 
     calls = []
+    monkeypatch.setattr("medssl.training.pretrain.rehearse", lambda *_: None)
     monkeypatch.setattr(VoCo, "before_step", lambda self, progress: calls.append(progress))
     values = tree(store, tmp_path / "run", steps=4)
     values["engine"]["accumulate"] = 3
     pretrain(config_of(values))
-    assert calls == [0.0, *(0.0, 0.25, 0.5, 0.75)]  # first that of the rehearsal
+    assert calls == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_a_store_without_the_split_is_named(store, tmp_path):
@@ -75,6 +81,47 @@ def test_a_store_without_the_split_is_named(store, tmp_path):
     values["data"] = {"split": "nowhere"}
     with pytest.raises(InputError, match="no volume in the split 'nowhere'"):
         pretrain(config_of(values))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 8])
+def test_a_run_stopped_at_any_step_records_what_an_unbroken_one_does(
+    store, tmp_path, monkeypatch, stop_at, accumulate
+):
+    """Where it saves and validates at one step too; the rate is that of each step."""
+    table = tmp_path / "labels.csv"
+    keys = CropStore(store).keys("train")
+    lines = [f"{key},{'ab'[n % 2]}" for n, key in enumerate(keys)]
+    table.write_text("\n".join(["volume_key,label", *lines]))
+    rows = {}
+    for name in ("unbroken", "broken"):
+        values = tree(store, tmp_path / name, steps=9)
+        values["rhythm"] = {"record_steps": 1, "validate_steps": 4, "checkpoint_steps": 4}
+        values["engine"]["accumulate"] = accumulate
+        values["probe"] = {"table": str(table), "every_steps": 4, "folds": 2}
+        if name == "broken":
+            with monkeypatch.context() as patch:
+                patch.setattr(StopWhenTold, "_told", lambda self: at(self) == stop_at)
+                patch.setattr(StopWhenTold, "setup", remember)
+                with pytest.raises(PreemptedError):
+                    pretrain(config_of(values))
+            assert latest(tmp_path / name / "checkpoints").steps == stop_at
+        pretrain(config_of(values))
+        rows[name] = read_metrics(tmp_path / name / "metrics.jsonl")
+    assert rows["broken"] == rows["unbroken"]
+    recorded = [row["lr"] for row in rows["broken"] if "lr" in row]
+    schedule = ScheduleConfig(steps=9, warmup_steps=2)
+    assert recorded == pytest.approx([1e-3 * schedule.factor(step) for step in range(9)])
+    assert [row["step"] for row in rows["broken"] if "val/loss" in row] == [4, 8]
+    assert [row["step"] for row in rows["broken"] if "probe/knn" in row] == [4, 8, 9]
+
+
+def remember(self, trainer, *_, **__):
+    self.trainer = trainer
+
+
+def at(callback):
+    return callback.trainer.global_step
 
 
 SCRIPT = """

@@ -53,7 +53,9 @@ def test_a_row_holds_what_was_logged_the_gradient_and_the_learning_rate(tmp_path
     told, trainer = Told(), FakeTrainer(loss=2.0, **{"val/loss": 3.0})
     recorder = Recorder(tmp_path / "m.jsonl", told, every_steps=2, resumed_at=0)
     for step in range(1, 4):
+        trainer.optimizers[0].param_groups[0]["lr"] = step / 8
         recorder.on_before_optimizer_step(trainer, linear(float(step)))
+        trainer.optimizers[0].param_groups[0]["lr"] = 9.0  # the next step's, set before it ends
         trainer.global_step = step
         recorder.on_train_batch_end(trainer)
     recorder.on_validation_end(trainer)

@@ -4,10 +4,12 @@ import pytest
 
 from medssl.config.choice import available, find
 from medssl.config.load import load, validate
+from medssl.data.grid_views import GridViews
 from medssl.errors import ConfigError
 from medssl.methods.global_local import GlobalLocal
 from medssl.methods.sequence_invariant import SequenceInvariant
 from medssl.methods.simclr import SimCLR
+from medssl.methods.voco_omni import VoCoOmni
 from medssl.models.encoders.segresnet import SegResNetEncoder
 from medssl.models.encoders.unet import UNetEncoder
 from medssl.training import rehearsal
@@ -64,6 +66,16 @@ PAIR = {"crop_voxels": 8, "partitions": (1, 1, 1)}
             ),
             ENCODER,
             "too small for a lattice",
+        ),
+        (
+            VoCoOmni.Config.tiny().model_copy(  # its decoder sees crops in the second half only
+                update={
+                    "views": GridViews(grid=(2, 2, 1), crop_voxels=9, random_crops=2),
+                    "pseudo_label_start": 0.5,
+                }
+            ),
+            ENCODER,
+            "cannot take a step",
         ),
         (simclr(partitions=(1, 1, 1)), ENCODER, "finds nothing to compare in a batch of 1"),
         (SequenceInvariant.Config.tiny(), ENCODER, "raise loader.volumes_per_batch"),

@@ -32,6 +32,7 @@ def test_a_warm_up_as_long_as_the_training_is_refused():
         ({"samples": 1000, "warmup_steps": 7}, 10, 100, 7),
         ({"steps": 100, "warmup_samples": 30}, 4, 100, 7),
         ({"steps": 100, "warmup_steps": 3}, 4, 100, 3),
+        ({"samples": 1000, "warmup_steps": 50}, 10, 100, 50),  # also where it is the default
     ],
 )
 def test_samples_become_steps_of_any_batch(given, per_step, steps, warmup):
@@ -51,6 +52,7 @@ def test_a_batch_of_another_size_sees_as_many_samples_at_the_same_rates():
     ("given", "words"),
     [
         ({"samples": 10, "steps": 5}, "set steps or samples, not both"),
+        ({"samples": 10, "steps": 1000}, "set steps or samples, not both"),
         ({"warmup_samples": 10, "warmup_steps": 5}, "set warmup_steps or warmup_samples"),
         ({"samples": 10, "warmup_samples": 10}, r"warmup_samples \(10\) must be below samples"),
     ],
@@ -58,3 +60,14 @@ def test_a_batch_of_another_size_sees_as_many_samples_at_the_same_rates():
 def test_what_contradicts_itself_is_refused(given, words):
     with pytest.raises(ConfigError, match=words):
         validate(ScheduleConfig, given, where="here")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"samples": 4000}, {"samples": 4000, "warmup_steps": 50}, {"warmup_samples": 0}],
+)
+def test_what_is_written_down_is_read_back_as_the_same(given):
+    schedule = ScheduleConfig(**given)
+    again = ScheduleConfig.model_validate(schedule.model_dump(mode="json"))
+    assert again.in_steps(4) == schedule.in_steps(4)
+    assert again.model_dump() == schedule.model_dump()

@@ -18,7 +18,7 @@ class SegResNetEncoder(Encoder):
     class Config(Encoder.Config):
         width: Annotated[int, Field(gt=0)] = 16
         """Channels of the first stage."""
-        blocks: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (
+        blocks: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=2)] = (
             1,
             1,
             1,
