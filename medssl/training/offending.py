@@ -2,7 +2,9 @@
 
     RUN/nonfinite/step-00000012/batch.safetensors  the views as the method was given them
     RUN/nonfinite/step-00000012/batch.json         ``Offence``; written last
+    RUN/nonfinite/step-00000012-process-1/         the same, of the second process
 
+Where processes share a loss, all of them see it break and each keeps its share of the batch.
 Views and reports are of patients: they stay in the run folder, and nothing in them says whose.
 """
 
@@ -57,7 +59,20 @@ def save_offence(run: Path, offence: Offence, batch: Batch) -> Path:
 
 
 def load_offence(run: Path) -> tuple[Offence, Batch, Path]:
-    """Return what was saved last below the run folder, and where.
+    """Return the first of :func:`shares`, and where it lies.
+
+    Raises:
+        InputError: There is nothing, or it is damaged.
+    """
+    folder = shares(run)[0]
+    return *load_share(folder), folder
+
+
+def shares(run: Path) -> list[Path]:
+    """Return the folders of the step that was saved last, one per process.
+
+    First come those whose images hold what is no number, then the others by their process: when
+    each was written says nothing about whose share broke the loss.
 
     Raises:
         InputError: There is nothing, or it is damaged.
@@ -68,15 +83,42 @@ def load_offence(run: Path) -> tuple[Offence, Batch, Path]:
             f"{run}: no batch is kept here, so no loss or gradient was ever not a number",
             hint="give the folder of a pretraining that ended with that error",
         )
-    folder = found[-1].parent
+    last, _ = load_share(found[-1].parent)
+    ranked = list[tuple[bool, int, Path]]()
+    for path in (run / FOLDER).glob(f"step-{last.step:08d}*/{DESCRIPTION}"):
+        offence, batch = load_share(path.parent)
+        if offence.config_digest == last.config_digest:  # not left by an earlier training
+            ranked.append((odd_image(batch) is None, offence.process, path.parent))
+    return [folder for _, _, folder in sorted(ranked)]
+
+
+def load_share(folder: Path) -> tuple[Offence, Batch]:
+    """Return what one process saved.
+
+    Raises:
+        InputError: It is damaged.
+    """
     try:
         offence = Offence.model_validate(read_json(folder / DESCRIPTION))
-        return offence, _batch(load_file(folder / TENSORS)), folder
+        return offence, _batch(load_file(folder / TENSORS))
     except (ValueError, ValidationError, SafetensorError, OSError, KeyError) as error:
         raise InputError(
             f"{folder}: the batch kept there cannot be read ({type(error).__name__})",
             hint="run the training again: it breaks at the same batch and keeps it anew",
         ) from error
+
+
+def odd_image(batch: Batch) -> str | None:
+    """Return which view or labelled image holds what is no finite number; None for none."""
+    images = [
+        (f"view {row} of kind {kind}", view)
+        for kind, views_BCIJK in enumerate(batch.views_BCIJK)
+        for row, view in enumerate(views_BCIJK)
+    ]
+    if batch.labelled is not None:
+        labelled = enumerate(batch.labelled.image_BCIJK)
+        images += [(f"labelled image {row}", image) for row, image in labelled]
+    return next((name for name, image in images if not image.isfinite().all()), None)
 
 
 def _batch(tensors: dict[str, Tensor]) -> Batch:

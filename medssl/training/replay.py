@@ -1,7 +1,8 @@
 """``medssl replay``: the batch at which a training broke, once more, watched module by module."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,17 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from medssl.config.load import load
+from medssl.data.store import CropStore
 from medssl.data.views import Batch
 from medssl.errors import InputError
-from medssl.methods.base import Method
+from medssl.methods.base import Method, ReportMethod
 from medssl.runs.manifest import Manifest
 from medssl.training.checkpoint import FOLDER, latest
 from medssl.training.engine import seed_batch
-from medssl.training.offending import Offence, load_offence
+from medssl.training.offending import Offence, load_share, odd_image, shares
+from medssl.training.pair_stream import open_pairs
 from medssl.training.pretrain import PretrainConfig
 from medssl.training.restore import load_method_weights
 from medssl.training.start import build_method
 from medssl.training.step_cost import tensors_in
+from medssl.training.text_states import keep_states
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -64,31 +68,45 @@ class Replayed:
 def replay(run: Path) -> Replayed:
     """Repeat the step that broke a pretraining, with the weights that were saved last before it.
 
+    Of several processes each one's share of the batch is tried, until something is found.
+
     Args:
-        run: The run folder; nothing in it is changed.
+        run: The run folder; nothing in it is changed. What a frozen text encoder makes of the
+            sentences is kept there, where the training did not leave it.
 
     Raises:
-        InputError: No batch is kept there, or it, the configuration or the weights do not fit.
+        InputError: No batch is kept there, or it, the configuration, the weights or the reports
+            do not fit.
     """
-    offence, batch, folder = load_offence(run)
-    manifest = Manifest.read(run)
-    if manifest is None or manifest.config_digest != offence.config_digest:
+    folders, manifest = shares(run), Manifest.read(run)
+    if manifest is None or manifest.config_digest != load_share(folders[0])[0].config_digest:
         raise InputError(
             f"{run}: the batch kept here comes from a training with another configuration",
             hint="run the training again; the same configuration breaks at the same batch",
         )
     config = load(PretrainConfig, run / "config.yaml")
-    method, steps = _last_weights(config, run)
-    return Replayed(offence, folder, steps, first_nonfinite(method, batch, offence, config))
+    method, steps = _last_weights(config, run, manifest.inputs)
+    tried = list[Replayed]()
+    for folder in folders:
+        offence, batch = load_share(folder)
+        # a loss may change a method; what the last share does to it does not matter
+        fresh = method if folder == folders[-1] else deepcopy(method)
+        finding = first_nonfinite(fresh, batch, offence, config)
+        tried.append(Replayed(offence, folder, steps, finding))
+        if finding.where != "nowhere":
+            return tried[-1]
+    return tried[0]
 
 
 def first_nonfinite(
     method: Method, batch: Batch, offence: Offence, config: PretrainConfig
 ) -> Finding:
     """Return where the first value that is not finite appears when ``batch`` is learned from."""
-    for name, tensor in [*_inputs(batch), *method.named_parameters(), *method.named_buffers()]:
+    if image := odd_image(batch):
+        return Finding("batch", image)
+    for name, tensor in [*method.named_parameters(), *method.named_buffers()]:
         if not _finite(tensor):
-            return Finding("batch" if name.startswith("view") else "weights", name)
+            return Finding("weights", name)
     dtype = _AUTOCAST.get(config.engine.precision)
     with _watched(method.train()) as watch, torch.autocast("cpu", dtype, enabled=bool(dtype)):
         seed_batch(offence.seed, offence.batch_index, offence.process)
@@ -100,14 +118,6 @@ def first_nonfinite(
         return Finding("loss", ", ".join(bad) or "the total")
     output.total.backward()  # type: ignore[no-untyped-call]
     return _first_gradient(method, watch.order)
-
-
-def _inputs(batch: Batch) -> list[tuple[str, Tensor]]:
-    return [
-        (f"view {row} of kind {kind}", view)
-        for kind, views_BCIJK in enumerate(batch.views_BCIJK)
-        for row, view in enumerate(views_BCIJK)
-    ]
 
 
 def _first_gradient(method: Method, order: list[str]) -> Finding:
@@ -153,11 +163,33 @@ def _finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
-def _last_weights(config: PretrainConfig, run: Path) -> tuple[Method, int]:
+def _last_weights(
+    config: PretrainConfig, run: Path, inputs: Mapping[str, str]
+) -> tuple[Method, int]:
     """Return the method as the last checkpoint has it, or as it was before the first step."""
     torch.manual_seed(config.seed)
     method = build_method(config.method, config.encoder, config.start_from)
+    if isinstance(method, ReportMethod):
+        _know_reports(method, config, run, inputs)
     resume = latest(run / FOLDER)
     if resume.path is not None:
         load_method_weights(method, resume.path)
     return method, resume.steps
+
+
+def _know_reports(
+    method: ReportMethod, config: PretrainConfig, run: Path, inputs: Mapping[str, str]
+) -> None:
+    """Tell a method the sentences of its reports, as a pretraining does: a batch numbers them."""
+    store, size = CropStore(config.store), config.loader.volumes_per_batch
+    pairs = open_pairs(config.pairs, config.method, store, config.data.intensity, batch_size=size)
+    if pairs is None:
+        return
+    if (store.digest, pairs.digest) != (inputs.get("store"), inputs.get("pairs")):
+        raise InputError(
+            f"{run}: the crop store or the reports are no longer those of the training",
+            hint="put them back: the batch that is kept names its sentences by their numbers",
+        )
+    method.know_sentences(pairs.text.sentences)
+    if method.text.frozen:
+        keep_states(method, pairs, run)

@@ -7,6 +7,7 @@ import shutil
 
 import blosc2
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 import medssl.data.store
@@ -114,20 +115,81 @@ def test_a_missing_volume_is_said_when_it_is_read(store):
         store.read("a", (0, 0, 0), (1, 1, 1))
 
 
+@pytest.mark.parametrize("start_IJK", [(0, 0, 0), (-2, 0, 0)])
+def test_damaged_voxels_are_said_when_they_are_read(store, noise, start_IJK):
+    flip_bytes(volume_file(store.path, "a"))
+    with pytest.raises(InputError, match="the stored volume a is damaged") as caught:
+        CropStore(store.path).read("a", start_IJK, noise.shape)
+    assert "hint: prepare the store again" in str(caught.value)
+
+
+def test_verify_says_that_no_volume_is_left(store):
+    shutil.rmtree(store.path / "volumes")
+    with pytest.raises(InputError, match=r"stored volume a is missing(?s:.*)volume b is missing"):
+        store.verify()
+
+
+def without(column):
+    def rewrite(path):
+        pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop([column]), path)
+
+    return rewrite
+
+
+def without_rows(path):
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path)[:1], path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (cut, "cannot be read"),
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (without("split"), "cannot be understood: split: Field required"),
+        (without("volume_key"), "cannot be understood: volume_key: Field required"),
+        (without_rows, r"lists 1 volumes, and index\.json says 2"),
+    ],
+)
+def test_a_damaged_list_of_volumes_is_said(store, damage, message):
+    damage(store.path / "entries.parquet")
+    with pytest.raises(
+        InputError, match=rf"entries\.parquet of the crop store {message}"
+    ) as caught:
+        CropStore(store.path)
+    assert "patient-a" not in str(caught.value)
+    assert "hint: prepare the store again" in str(caught.value)
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(InputError, match="a crop store is a folder, and this is none"):
+        CropStore(tmp_path / "store")
+
+
 def test_an_unfinished_store_is_said(store):
     (store.path / "index.json").unlink()
     with pytest.raises(InputError, match="no finished crop store here"):
         CropStore(store.path)
 
 
-def test_another_format_is_refused(store):
+@pytest.mark.parametrize("more", [{}, {"a_key_of_later": 1}])
+def test_another_format_is_refused(store, more):
     index = json.loads((store.path / "index.json").read_text())
-    (store.path / "index.json").write_text(json.dumps({**index, "format_version": 99}))
+    (store.path / "index.json").write_text(json.dumps({**index, **more, "format_version": 99}))
     with pytest.raises(InputError, match="has format 99, this version of medssl reads format 1"):
         CropStore(store.path)
 
 
-def test_an_index_that_is_not_one_is_refused(store):
-    (store.path / "index.json").write_text("[]")
-    with pytest.raises(InputError, match=r"index\.json cannot be understood"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", ": Input should be a valid dictionary"),
+        ('{"format_version": 1, "volumes": 2}', ": spacing_mm: Field required; digest: Field"),
+        ("{", r" \(JSONDecodeError\)"),
+    ],
+)
+def test_an_index_that_is_not_one_is_refused(store, text, message):
+    (store.path / "index.json").write_text(text)
+    with pytest.raises(InputError, match=rf"index\.json cannot be understood{message}"):
         CropStore(store.path)

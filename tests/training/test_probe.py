@@ -111,6 +111,22 @@ def test_a_pretraining_is_probed_now_and_then_and_at_its_end(store, tmp_path):
     assert (result.folder / "curves.png").stat().st_size > 0
 
 
+def test_a_probe_is_asked_once_at_the_step_where_a_training_goes_on(store, tmp_path):
+    """Each step has two batches, so that the first after a resume ends none."""
+    values = tree(store, tmp_path / "run", steps=6)
+    rows = [(f"v{n:02d}", "ab"[n % 2]) for n in range(8)]
+    values["probe"] = {"table": str(table(tmp_path / "t.csv", rows)), "every_steps": 3}
+    values["engine"] = {"accelerator": "cpu", "accumulate": 2}
+    config = validate(PretrainConfig, values, where="test")
+    pretrain(config)
+    (config.out / "checkpoints" / "step-00000006.ckpt").unlink()
+    manifest = config.out / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"finished"', '"running"'))
+    pretrain(config)
+    lines = (config.out / "metrics.jsonl").read_text().splitlines()
+    assert [row["step"] for row in map(json.loads, lines) if "probe/knn" in row] == [3, 6]
+
+
 def test_a_probe_changes_nothing_of_the_training(store, tmp_path):
     from safetensors.torch import load_file
 
@@ -131,6 +147,7 @@ def test_a_probe_changes_nothing_of_the_training(store, tmp_path):
         ([("v00", "a"), ("nobody", "b")], "1 of 2 volumes are not in the store\n"),
         ([(f"v{n:02d}", "a") for n in range(8)], r"1 label\(s\) of 8 patient"),
         ([("v00", "a"), ("v01", "b")], r"2 label\(s\) of 2 patient\(s\)"),
+        ([("v00", "a"), ("v01", ""), ("v02", "  "), ("v03", "b")], "2 of 4 rows have no label"),
     ],
 )
 def test_a_table_that_cannot_serve_is_explained(rows, said, store, tmp_path):
@@ -143,3 +160,18 @@ def test_what_is_no_table_is_named(store, tmp_path):
     for path in (tmp_path / "t.csv", tmp_path / "none.csv"):
         with pytest.raises(InputError, match="not a table of labels"):
             read_labels(ProbeConfig(table=path), CropStore(store))
+
+
+def test_rows_cut_short_are_counted_and_not_named(store, tmp_path):
+    path = table(tmp_path / "t.csv", [(f"v{n:02d}", "ab"[n % 2]) for n in range(8)])
+    path.write_text(path.read_text() + "v08\n")
+    with pytest.raises(InputError, match="1 of 9 rows have no label") as told:
+        read_labels(ProbeConfig(table=path), CropStore(store))
+    assert "v08" not in str(told.value)
+
+
+def test_a_table_that_excel_wrote_is_read(store, tmp_path):
+    path = table(tmp_path / "t.csv", [(f"v{n:02d}", "ab"[n % 2]) for n in range(8)])
+    path.write_text(path.read_text(), encoding="utf-8-sig", newline="\r\n")
+    labels = read_labels(ProbeConfig(table=path), CropStore(store))
+    assert labels.labels_N.tolist() == [0, 1] * 4
