@@ -197,7 +197,7 @@ def latest(folder: Path) -> Resume:
     if found:
         raise InputError(
             f"{found[0]}: the checkpoint cannot be read, nor can any before it",
-            hint="start again in another folder, or with --overwrite",
+            hint="delete them to begin again, or start in another folder",
         )
     return Resume(None, 0)
 

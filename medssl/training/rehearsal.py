@@ -31,6 +31,8 @@ _GROUPS: tuple[tuple[str | None, ...], ...] = (("PD", "R1", "R2s"), ("T1", "T2")
 """What volumes of one group may be: maps, or sequences."""
 _PROGRESS = (0.0, 1 - 1e-6)
 """At which shares of a training a step is tried: some methods change on the way."""
+_ROWS = 4
+"""Volumes of a batch that a step is tried with, at most: more would only take memory."""
 _VOLUME_OVER_REGION = 16
 """Volumes are so many times as long as the region that views are cut from."""
 
@@ -49,11 +51,12 @@ def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
     Raises:
         ConfigError: They do not fit, or a batch holds nothing that the method could compare.
     """
+    tried = min(rows, _ROWS)
     with torch.random.fork_rng(devices=[]):
         try:
-            bounds = _first_loss(method, encoder, rows, partial(without_computing, []))
+            bounds = _first_loss(method, encoder, tried, partial(without_computing, []))
         except (ValueError, RuntimeError, IndexError):
-            bounds = _computed(method, encoder, rows)
+            bounds = _computed(method, encoder, tried)
     for part, bound in bounds.items():
         if bound == 0 or math.isnan(bound):
             raise ConfigError(
