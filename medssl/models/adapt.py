@@ -35,14 +35,14 @@ class LoadReport:
     missing: tuple[str, ...]
     """Tensors of the network that the file does not have; they keep their values."""
     mismatched: dict[str, str]
-    """Tensors of the network whose shape does not fit; they keep their values."""
+    """Tensors of the network that the file has in a form that does not fit; they keep theirs."""
     unused: tuple[str, ...] = ()
     """Tensors of the file that belong to neither encoder nor decoder."""
     parameters: int
     """Numbers that the network learns."""
     taken: int
     """Those of them that were loaded or adapted."""
-    decoder: str = "none in the file"
+    decoder: str = "not looked for"
     """What became of the decoder, in words."""
 
     @property
@@ -96,21 +96,23 @@ def load_weights(
         with_decoder: Look for a decoder. It is returned only where it is whole.
 
     Raises:
-        InputError: Less than ``min_loaded`` fits, or ``part`` does not say which of several
-            networks is meant.
+        InputError: Less than ``min_loaded`` fits, what fits holds values that are not numbers,
+            or ``part`` does not say which of several networks is meant.
     """
     found = _fit(weights, slots(encoder, stem_names(encoder)), part)
-    report = _report(encoder, weights, found)
+    used = {item.source for item in found.values()}
+    report = replace(_report(encoder, weights, found), unused=_unused(weights, used))
     if report.share < min_loaded:
         raise _too_little(report, min_loaded)
-    _set(encoder, found)
-    decoder, words = None, "not looked for"
-    used = {item.source for item in found.values()}
+    _check_numbers(weights, found)
+    decoder: Decoder | None = None
     if with_decoder:
         left = {name: value for name, value in weights.tensors.items() if name not in used}
         decoder, words, inside = _decoder(encoder, ForeignWeights(weights.source, left), part)
         used |= {item.source for item in inside.values()}
-    return replace(report, decoder=words, unused=_unused(weights, used)), decoder
+        report = replace(report, decoder=words, unused=_unused(weights, used))
+    _set(encoder, found)
+    return report, decoder
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,39 @@ def _fit(weights: ForeignWeights, places: dict[str, Slot], part: str | None) -> 
     match: Match = find_network(weights, places, part=part)
     found = {}
     for name, source in match.names.items():
-        theirs = weights.tensors[source]
-        result = fitted(theirs, places[name])
+        theirs, slot = weights.tensors[source], places[name]
+        result = fitted(theirs, slot, window_places=_window_places(weights, match, name))
         if result is None:
-            words = f"{tuple(theirs.shape)} in the file, {tuple(places[name].value.shape)} here"
-            found[name] = _Found(source, match.before, None, words)
+            found[name] = _Found(source, match.before, None, _misfit(theirs, slot.value))
         else:
             found[name] = _Found(source, match.before, *result)
     return found
+
+
+def _window_places(weights: ForeignWeights, match: Match, name: str) -> int | None:
+    """Return the places of the file's window: the rows of the index beside the table ``name``."""
+    beside = match.names.get(f"{name.rpartition('.')[0]}.relative_position_index")
+    shape = weights.tensors[beside].shape if beside else ()
+    return shape[0] if shape else None
+
+
+def _misfit(theirs: Tensor, mine: Tensor) -> str:
+    if theirs.shape != mine.shape:
+        return f"{tuple(theirs.shape)} in the file, {tuple(mine.shape)} here"
+    if theirs.is_floating_point() != mine.is_floating_point():
+        return f"{theirs.dtype} in the file, {mine.dtype} here"
+    return f"{tuple(theirs.shape)} in both, but for windows with another number of axes"
+
+
+def _check_numbers(weights: ForeignWeights, found: dict[str, _Found]) -> None:
+    sources = {item.source for item in found.values() if item.value is not None}
+    bad = [name for name in sources if not bool(weights.tensors[name].isfinite().all())]
+    if bad:
+        raise InputError(
+            f"{weights.source}: {len(bad)} of {len(sources)} tensors hold values that are not "
+            f"numbers, such as {min(bad)}",
+            hint="the training that made it diverged: take an earlier checkpoint",
+        )
 
 
 def _report(module: nn.Module, weights: ForeignWeights, found: dict[str, _Found]) -> LoadReport:
@@ -177,6 +204,7 @@ def _decoder(
     if not whole or len(found) < every:
         words = f"not taken: {len(found)} of {every} tensors" if found else "none in the file"
         return None, words, {}
+    _check_numbers(weights, found)
     _set(decoder, found)
     return decoder, f"taken whole, {every} tensors", found
 
@@ -203,7 +231,10 @@ def _second_name(value: Tensor, taken: list[Tensor]) -> bool:
 
 def _too_little(report: LoadReport, min_loaded: float) -> InputError:
     if report.mismatched:
-        advice = "the sizes differ: set the encoder's options to those of the file"
+        advice = (
+            "the sizes or the kinds of numbers differ: set the encoder's options to those of the "
+            "file, and give a file of floating-point weights"
+        )
     elif report.loaded:
         share = math.floor(100 * report.share) / 100
         advice = f"set min_loaded to {share} if the rest may begin at random"

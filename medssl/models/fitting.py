@@ -1,5 +1,6 @@
 """One published tensor into the place of another shape: more channels, more axes, other grids."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,15 +68,28 @@ def stem_names(encoder: Encoder) -> frozenset[str]:
     return frozenset(name for name, value in here.items() if value.shape != other[name].shape)
 
 
-def fitted(theirs: Tensor, slot: Slot) -> tuple[Tensor, str] | None:
-    """Return a tensor for ``slot`` and in words what was changed; None where it cannot fit."""
-    if theirs.shape == slot.value.shape:
-        return theirs, ""
+def fitted(
+    theirs: Tensor, slot: Slot, *, window_places: int | None = None
+) -> tuple[Tensor, str] | None:
+    """Return a tensor for ``slot`` and in words what was changed; None where it cannot fit.
+
+    Args:
+        theirs: The tensor of the file.
+        slot: Its place here.
+        window_places: For a table of relative positions, the places of the window that it is
+            for, where the file tells: some tables are as long in 2D as in 3D.
+    """
+    if slot.kind == "window table" and not slot.value.is_floating_point():
+        return _fitted_index(theirs, slot.value)
+    if theirs.is_floating_point() != slot.value.is_floating_point():
+        return None
     changed: tuple[Tensor, str] | None = None
-    if slot.kind in ("kernel", "raising kernel"):
+    if slot.kind == "window table":
+        changed = _fitted_window(theirs, slot, window_places)
+    elif theirs.shape == slot.value.shape:
+        changed = theirs, ""
+    elif slot.kind in ("kernel", "raising kernel"):
         changed = _fitted_kernel(theirs, slot)
-    elif slot.kind == "window table":
-        changed = _fitted_window(theirs, slot)
     elif slot.kind == "place table":
         changed = _fitted_places(theirs, slot.value)
     return changed if changed is not None and changed[0].shape == slot.value.shape else None
@@ -119,15 +133,29 @@ def spread(kernel: Tensor, channels: int) -> Tensor:
     return once.repeat_interleave(channels, dim=1)
 
 
-def _fitted_window(theirs: Tensor, slot: Slot) -> tuple[Tensor, str] | None:
-    """Return a table of another window; the index into it follows from the window alone."""
-    if not slot.value.is_floating_point():
-        return slot.value, "kept, it follows from the window"
+def _fitted_index(theirs: Tensor, mine: Tensor) -> tuple[Tensor, str]:
+    """Return the index into a table of positions: always ours, for it follows from the window.
+
+    A file cast to fp16 as a whole holds it rounded: above 2048 fp16 has only every other number.
+    """
+    alike = theirs.shape == mine.shape and torch.equal(theirs.to(mine), mine)
+    return mine, "" if alike else "kept, it follows from the window"
+
+
+def _fitted_window(
+    theirs: Tensor, slot: Slot, window_places: int | None
+) -> tuple[Tensor, str] | None:
+    """Return a table of positions, from a window of another size where it is of one."""
     dims = len(slot.window)
-    side = round(len(theirs) ** (1 / dims)) if dims else 0
-    if side**dims != len(theirs) or theirs.shape[1:] != slot.value.shape[1:]:
+    if theirs.shape == slot.value.shape:
+        same_axes = not dims or window_places in (None, math.prod(slot.window))
+        return (theirs, "") if same_axes else None
+    if not dims or theirs.ndim == 0 or theirs.shape[1:] != slot.value.shape[1:]:
         return None
+    side = round(len(theirs) ** (1 / dims))
     window = (side + 1) // 2
+    if (2 * window - 1) ** dims != len(theirs) or window_places not in (None, window**dims):
+        return None
     words = f"window {window} to {'x'.join(map(str, slot.window))}"
     return resized_table(theirs, (window,) * dims, slot.window), words
 

@@ -6,6 +6,7 @@ run; a file that would only open by running some is refused.
 """
 
 import pickle  # only for the name of its error
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,8 @@ PASSED_OVER = (
 """What training programs leave beside weights; it is neither imported nor called."""
 
 _FAILURES = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
-             AttributeError, IndexError, AssertionError, OSError, SafetensorError)  # fmt: skip
+             AttributeError, IndexError, AssertionError, OSError, SafetensorError,
+             struct.error, zipfile.BadZipFile)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,15 @@ def read_weights(path: Path) -> ForeignWeights:
         path: ``.safetensors``, or anything that ``torch.save`` wrote.
 
     Raises:
-        InputError: There is no such file, it is damaged, it holds no tensors, or it would run
-            code when opened.
+        InputError: There is no such file, it is damaged, it holds no tensors, or some without
+            values, it would run code when opened, or two of its networks differ only in how
+            they were wrapped.
     """
     file = weights_file(path)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's advice on the file's format
-            held = load_file(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    except _FAILURES as error:
-        raise InputError(
-            f"{file}: cannot be read as weights ({type(error).__name__})",
-            hint="it is damaged, or no file of tensors: TorchScript and whole pickled models are "
-            "not read; save the model's state_dict() with torch.save or safetensors",
-        ) from None
-    tensors = {_unwrapped(name): value for name, value in _flat(held)}
+    tensors = _tensors(file)
     decoder = file.with_name(DECODER)
     if file.name == WEIGHTS and decoder.is_file():
-        tensors |= {f"decoder.{name}": value for name, value in load_file(decoder).items()}
+        tensors |= {f"decoder.{name}": value for name, value in _tensors(decoder).items()}
     if not tensors:
         raise InputError(
             f"{file}: holds no tensors",
@@ -107,6 +101,55 @@ def weights_file(path: Path) -> Path:
     raise InputError(
         f"{path}: no weights there",
         hint=f"give a file, or a folder with one of {', '.join(INSIDE)}",
+    )
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's advice on the file's format
+            held = load_file(file) if file.suffix == ".safetensors" else _read_pickle(file)
+            named = [(name, _plain(file, name, value)) for name, value in _flat(held)]
+    except _FAILURES as error:
+        raise InputError(
+            f"{file}: cannot be read as weights ({type(error).__name__})",
+            hint=_why_unreadable(file, error),
+        ) from None
+    tensors: dict[str, Tensor] = {}
+    for name, value in named:
+        short = _unwrapped(name)
+        other = tensors.setdefault(short, value)
+        if other is not value and (other.dtype != value.dtype or not torch.equal(other, value)):
+            raise InputError(
+                f"{file}: holds several copies of a network, with different weights: once its "
+                f"wrappers are taken off, {name} is one more {short}",
+                hint="save the state_dict() of the network that is meant alone",
+            )
+    return tensors
+
+
+def _plain(file: Path, name: str, value: Tensor) -> Tensor:
+    """Return a tensor that can be compared and resized, whatever way it was stored in."""
+    if value.is_meta:
+        raise InputError(
+            f"{file}: {name} has a shape but no values, it was saved on the meta device",
+            hint="save the state_dict() once the weights are in memory",
+        )
+    if value.layout is not torch.strided:
+        value = value.to_dense()
+    eight_bits = value.is_floating_point() and value.dtype.itemsize == 1
+    return value.float() if eight_bits else value
+
+
+def _why_unreadable(file: Path, error: Exception) -> str:
+    why = "it is damaged, or no file of tensors"
+    if isinstance(error, pickle.UnpicklingError) and not zipfile.is_zipfile(file):
+        why += (
+            ", or of torch's format from before 1.6 with other objects beside its tensors, such "
+            "as an argparse.Namespace, which are passed over in today's format only"
+        )
+    return (
+        f"{why}: TorchScript and whole pickled models are not read; save the model's "
+        "state_dict() with torch.save or safetensors"
     )
 
 

@@ -12,8 +12,9 @@ memory, and once more without. Every side is a process of its own, in turns, and
 and system) are compared. In front of them both networks get the same weights and crops, and their
 embeddings are compared.
 
-On a GPU crops per second are printed, and which share of the card's measured rate of bf16 matrix
-products they are; there the published code runs in fp16 and scales its loss, as its script does.
+On a GPU crops per second are printed, and at 48 channels and 64^3 voxels which share of the card's
+measured rate of bf16 matrix products they are; there the published code runs in fp16 and scales
+its loss, as its script does.
 """
 
 import argparse
@@ -137,7 +138,7 @@ def judge(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[
             "ratio": ratio,
             "same_embeddings": same,
             "claim": claim,
-            "holds": ratio >= GPU_CLAIM,
+            "holds": same and ratio >= GPU_CLAIM,
         }
     ratios = {side: rows[OURS]["cpu_s"] / rows[side]["cpu_s"] for side in (PUBLISHED, LEAN)}
     return {
@@ -156,8 +157,9 @@ def show(result: dict[str, Any]) -> None:
     columns = ("side", "CPU s", "wall s", "crops/s", "GiB", "of matrix rate", "check")
     for column in columns:
         table.add_column(column, justify="left" if column == "side" else "right", no_wrap=True)
+    no_share = "not counted" if result["device"] == "cuda" else "GPU only"
     for side, row in result["rows"].items():
-        share = f"{row['matrix_share']:.0%}" if "matrix_share" in row else "GPU only"
+        share = f"{row['matrix_share']:.0%}" if "matrix_share" in row else no_share
         numbers = [f"{row[name]:.3g}" for name in ("cpu_s", "wall_s", "crops_per_s", "peak_gib")]
         table.add_row(side, *numbers, share, f"{row['check']:.7g}")
     console = Console(width=100)
@@ -166,6 +168,8 @@ def show(result: dict[str, Any]) -> None:
         console.print(f"nothing to compare with: {result['skipped']}")
         return
     console.print(f"ratio: {json.dumps(result['ratio'])}")
+    if not result["same_embeddings"]:
+        console.print("the sides embed the same crop differently, so nothing is shown by the ratio")
     console.print(f"{result['claim']}: {'yes' if result['holds'] else 'NO'}")
 
 

@@ -20,6 +20,9 @@ from pipelines.benchmarks.voco_step import LEAN, OURS
 
 GFLOP_PER_CROP = 82.8 * 3
 """Forward and backward of the base network on 64^3 voxels, counted with multiply-adds as two."""
+COUNTED = (48, 64)
+"""The channels and the voxels along a crop's side that it was counted for."""
+WARM_UPS = 3
 Order = dict[str, Any]
 Step = Callable[[], Tensor]
 
@@ -40,7 +43,7 @@ def main() -> None:
                 "wall_s": wall_s,
                 "crops_per_s": crops / wall_s,
                 "peak_gib": peak_gib(device),
-                "matrix_share": matrix_share(crops / wall_s, device),
+                "matrix_share": matrix_share(crops / wall_s, order, device),
                 "check": check,
             }
         )
@@ -136,7 +139,9 @@ def fill(backbone: nn.Module) -> None:
 @torch.no_grad()
 def embedding_sum(embed: Callable[[Tensor], Tensor], x_BCIJK: Tensor) -> float:
     """Return a number that two embeddings share only if they are alike."""
-    z_BD = embed(x_BCIJK[:1]).double()
+    # In TF32 two orders of the same sums differ by more than CLOSE.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        z_BD = embed(x_BCIJK[:1]).double()
     weights_D = torch.linspace(1, 2, z_BD.shape[1], dtype=torch.double, device=z_BD.device)
     return float((z_BD.abs() * weights_D).sum())
 
@@ -161,17 +166,27 @@ def peak_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def matrix_share(crops_per_s: float, device: torch.device) -> float | None:
-    """Return the share of the GPU's measured rate of bf16 matrix products; None on a CPU.
+def matrix_share(crops_per_s: float, order: Order, device: torch.device) -> float | None:
+    """Return the share of the GPU's measured rate of bf16 matrix products.
 
-    What is counted are the products of the published network, its padding included.
+    What is counted are the products of the published network, its padding included. None on a
+    CPU, and for sizes of network or crop other than :data:`COUNTED`.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or (order["features"], order["crop"]) != COUNTED:
         return None
-    size, rounds = 8192, 20
+    return crops_per_s * GFLOP_PER_CROP / matrix_gflop_per_s(device)
+
+
+def matrix_gflop_per_s(device: torch.device, size: int = 8192, rounds: int = 20) -> float:
+    """Return how many 10^9 operations a second go into bf16 matrix products.
+
+    The first products are not measured: they choose and load the kernel.
+    """
     a = torch.ones(size, size, device=device, dtype=torch.bfloat16)
-    _cpu_s, wall_s = measured(lambda: a @ a, rounds, device)
-    return crops_per_s * GFLOP_PER_CROP / (2 * size**3 / wall_s / 1e9)
+    for _ in range(WARM_UPS):
+        torch.mm(a, a)
+    _cpu_s, wall_s = measured(lambda: torch.mm(a, a), rounds, device)  # it waits for those before
+    return 2 * size**3 / wall_s / 1e9
 
 
 class _AsTensor:

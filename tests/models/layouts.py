@@ -1,8 +1,48 @@
-"""Files as other programs lay them out, written from their tables of names and shapes."""
+"""Files as other programs lay them out, written from their tables of names and shapes.
+
+And the encoders that they are loaded into.
+"""
 
 from collections import OrderedDict
 
 import torch
+
+from medssl.models.adapt import load_weights
+from medssl.models.encoders.swin_unetr import SwinUNETREncoder
+from medssl.models.encoders.unet import UNetEncoder
+from medssl.models.encoders.vit import ViTEncoder
+from medssl.models.foreign import read_weights
+
+CHANNELS = (4, 6, 8)
+
+
+def swin(**options):
+    return SwinUNETREncoder.Config(feature_size=12, **options).build()
+
+
+def unet(**options):
+    given = {"channels": CHANNELS, "depths": (2, 2, 2), **options}
+    return UNetEncoder.Config(**given).build()
+
+
+def vit(**options):
+    return ViTEncoder.Config.tiny().model_copy(update={"positions": "learned", **options}).build()
+
+
+def load(path, encoder, **options):
+    return load_weights(encoder, read_weights(path), **options)
+
+
+def saved(tmp_path, held, name="weights.pt"):
+    torch.save(held, tmp_path / name)
+    return tmp_path / name
+
+
+def check_equal(module, expected):
+    """Check that a module holds exactly these tensors."""
+    state = module.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
 def swin_table(size, *, window=7, in_channels=1, depth=2):
@@ -68,11 +108,19 @@ def drawn(table, seed=0):
     """Return tensors of a table's shapes, a flat dictionary as VoCo's files are."""
     generator = torch.Generator().manual_seed(seed)
     return OrderedDict(
-        (name, torch.zeros(shape, dtype=torch.int64))
+        (name, position_index(round(shape[0] ** (1 / 3))))
         if name.endswith("index")
         else (name, torch.randn(shape, generator=generator))
         for name, shape in table.items()
     )
+
+
+def position_index(window, dims=3):
+    """Return the row of the table of relative positions for each pair of a window's places."""
+    side = 2 * window - 1
+    places_NX = torch.cartesian_prod(*[torch.arange(window)] * dims)
+    apart_NNX = places_NX[:, None] - places_NX + window - 1
+    return (apart_NNX * torch.tensor([side**axis for axis in reversed(range(dims))])).sum(-1)
 
 
 def voco(size=12, seed=0, **options):

@@ -1,54 +1,13 @@
-"""Published weights: every layout is read, every tensor is accounted for, no code is run."""
+"""Published weights: every layout is loaded, and every tensor is accounted for."""
 
-import argparse
-import os
-import pickle
-from collections import OrderedDict
-from itertools import product
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from medssl.errors import InputError
-from medssl.models.adapt import load_weights
 from medssl.models.encoders.segresnet import SegResNetEncoder
-from medssl.models.encoders.swin_unetr import SwinUNETREncoder
-from medssl.models.encoders.unet import UNetEncoder
-from medssl.models.encoders.vit import ViTEncoder
-from medssl.models.fitting import inflate, resized_table, spread
-from medssl.models.foreign import read_weights
 from medssl.models.weights import save_encoder
 from tests.models import layouts
-
-CHANNELS = (4, 6, 8)
-
-
-def swin(**options):
-    return SwinUNETREncoder.Config(feature_size=12, **options).build()
-
-
-def unet(**options):
-    given = {"channels": CHANNELS, "depths": (2, 2, 2), **options}
-    return UNetEncoder.Config(**given).build()
-
-
-def load(path, encoder, **options):
-    return load_weights(encoder, read_weights(path), **options)
-
-
-def saved(tmp_path, held, name="weights.pt"):
-    torch.save(held, tmp_path / name)
-    return tmp_path / name
-
-
-def check_equal(module, expected):
-    """Check that a module holds exactly these tensors."""
-    state = module.state_dict()
-    assert state.keys() == expected.keys()
-    assert all(torch.equal(state[name], value) for name, value in expected.items())
+from tests.models.layouts import check_equal, load, saved, swin, unet
 
 
 def test_vocos_encoders_are_loaded_whole(tmp_path):
@@ -205,136 +164,6 @@ def test_the_encoders_own_tensors_are_not_taken_for_a_decoders(tmp_path):
     assert report.decoder == "none in the file"
 
 
-WRAPPED = {
-    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
-    "network_weights": lambda state: {"network_weights": state},
-    "net": lambda state: {"net": state},
-    "student": lambda state: {"student": state},
-    "teacher": lambda state: {"teacher": state},
-    "model": lambda state: {"model": state, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
-    "ema": lambda state: {"ema": state},
-    "module.": lambda state: prefixed(state, "module."),
-    "backbone.": lambda state: prefixed(state, "backbone."),
-    "_orig_mod.": lambda state: prefixed(state, "_orig_mod."),
-    "inside": lambda state: {
-        k.replace("encoder1.", "encoder1._orig_mod."): v for k, v in state.items()
-    },
-    "module.student.": lambda state: prefixed(state, "module.student."),
-    "several": lambda state: {"state_dict": prefixed(state, "_orig_mod.module.model.")},
-    "swin_vit": lambda state: {k.replace("swinViT", "swin_vit"): v for k, v in state.items()},
-    "half": lambda state: {k: v.half() if v.is_floating_point() else v for k, v in state.items()},
-    "parameters": lambda state: {
-        k: torch.nn.Parameter(v) if v.is_floating_point() else v for k, v in state.items()
-    },
-}  # fmt: skip
-
-
-def prefixed(state, before):
-    return OrderedDict((before + name, value) for name, value in state.items())
-
-
-@pytest.mark.parametrize("wrapper", WRAPPED)
-def test_whatever_is_wrapped_around_a_network_is_taken_off(tmp_path, wrapper):
-    held, encoder = layouts.voco(), swin()
-    report, _ = load(saved(tmp_path, WRAPPED[wrapper](held)), encoder)
-    assert len(report.loaded) == 145
-    if wrapper == "half":
-        held = {k: v.half().float() if v.is_floating_point() else v for k, v in held.items()}
-    check_equal(encoder, held)
-
-
-def test_safetensors_are_read(tmp_path):
-    held, encoder = layouts.voco(), swin()
-    save_file(held, tmp_path / "model.safetensors")
-    load(tmp_path / "model.safetensors", encoder)
-    check_equal(encoder, held)
-
-
-def test_a_file_from_before_zip_is_read(tmp_path):
-    held, encoder = layouts.voco(), swin()
-    torch.save(held, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    load(tmp_path / "old.pt", encoder)
-    check_equal(encoder, held)
-
-
-def test_what_training_programs_leave_beside_weights_is_passed_over(tmp_path):
-    held = layouts.voco()
-    weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.AdamW([weight], amsgrad=True)
-    weight.sum().backward()
-    optimizer.step()
-    path = saved(
-        tmp_path,
-        {
-            "state_dict": held,
-            "optimizer": optimizer,  # as VoCo's first code saves it: the object
-            "args": argparse.Namespace(lr=1e-4),
-            "best": np.float64(0.5),
-            "where": Path("runs"),
-        },
-    )
-    encoder = swin()
-    load(path, encoder)
-    check_equal(encoder, held)
-
-
-class Harmful:
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.trace),)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_with_code_is_refused_unopened(tmp_path, zipped):
-    held = {"state_dict": layouts.voco(), "hook": Harmful(tmp_path / "ran")}
-    torch.save(held, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match=r"would run code when opened|cannot be read as weights"):
-        read_weights(tmp_path / "w.pt")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_code_behind_a_name_that_is_passed_over_is_not_run(tmp_path):
-    class Disguised:
-        def __reduce__(self):
-            return np.save, (str(tmp_path / "ran"), [1])
-
-    read_weights(saved(tmp_path, {"state_dict": layouts.voco(), "hook": Disguised()}))
-    assert not list(tmp_path.glob("ran*"))
-
-
-def test_a_whole_pickled_model_is_refused_with_words(tmp_path):
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
-    with pytest.raises(InputError, match=r"would run code.*torch\.nn\.modules[^Z]*state_dict\(\)"):
-        read_weights(tmp_path / "model.pt")
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"not weights", b"PK\x03\x04 cut off", pickle.dumps({"a": 1})]
-)
-@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-def test_what_holds_no_weights_is_an_input_error(tmp_path, content, name):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot be read as weights|holds no tensors"):
-        read_weights(tmp_path / name)
-
-
-def test_no_file_and_no_tensors_are_input_errors(tmp_path):
-    with pytest.raises(InputError, match="no weights there"):
-        read_weights(tmp_path)
-    with pytest.raises(InputError, match="holds no tensors"):
-        read_weights(saved(tmp_path, {"epoch": 3, "state_dict": {}}))
-
-
-@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # torch.jit's
-def test_torchscript_is_refused_with_words(tmp_path):
-    traced = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
-    traced.save(str(tmp_path / "model.ts"))
-    with pytest.raises(InputError, match="TorchScript"):
-        read_weights(tmp_path / "model.ts")
-
-
 def test_another_size_is_refused_with_the_shapes_and_nothing_is_changed(tmp_path):
     path, encoder = saved(tmp_path, layouts.voco(24)), swin()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -359,133 +188,6 @@ def test_blocks_of_v2_that_the_encoder_does_not_have_are_unused(tmp_path):
     assert all("c.0.layer.conv" in name for name in report.unused)
 
 
-def test_a_stem_of_four_channels_is_the_published_one_repeated_over_four(tmp_path):
-    held, encoder = layouts.voco(), swin(in_channels=4)
-    report, _ = load(saved(tmp_path, held), encoder)
-    stems = ["swinViT.patch_embed.proj.weight", "encoder1.layer.conv1.conv.weight",
-             "encoder1.layer.conv3.conv.weight"]  # fmt: skip
-    assert report.adapted == dict.fromkeys(stems, "1 to 4 input channels")
-    assert report.share == 1
-    state = encoder.state_dict()
-    for name in stems:
-        assert torch.equal(state[name], held[name].repeat(1, 4, 1, 1, 1) / 4)
-
-
-def test_four_equal_channels_give_what_one_gave(tmp_path):
-    one, four = swin().eval(), swin(in_channels=4).eval()
-    path = saved(tmp_path, one.state_dict())
-    load(path, four)
-    x_BCIJK = torch.randn(1, 1, 64, 32, 32)
-    torch.testing.assert_close(
-        four.embed(x_BCIJK.expand(-1, 4, -1, -1, -1)), one.embed(x_BCIJK), rtol=1e-3, atol=1e-3
-    )
-
-
-def test_a_width_is_never_taken_for_input_channels(tmp_path):
-    held = {"network_weights": layouts.nnunet((6, 6, 8))}
-    with pytest.raises(InputError, match="only"):
-        load(saved(tmp_path, held), unet(channels=(4, 6, 8)))
-
-
-def test_spread_of_several_channels_keeps_the_answer_to_equal_ones():
-    kernel = torch.randn(5, 3, 3, 3, 3, dtype=torch.float64)
-    wide = spread(kernel, 7)
-    assert wide.shape == (5, 7, 3, 3, 3)
-    x = torch.randn(1, 1, 4, 4, 4, dtype=torch.float64)
-    conv = torch.nn.functional.conv3d
-    torch.testing.assert_close(
-        conv(x.expand(-1, 7, -1, -1, -1), wide), conv(x.expand(-1, 3, -1, -1, -1), kernel)
-    )
-
-
-def test_kernels_for_slices_become_kernels_for_volumes(tmp_path):
-    flat, encoder = unet(dims=2), unet()
-    decoder = flat.decoder()
-    save_encoder(tmp_path, flat, decoder=decoder)
-    report, read = load(tmp_path, encoder)
-    assert report.share == 1
-    assert all("2D to 3D" in words for words in report.adapted.values())
-    mine, theirs = encoder.state_dict(), flat.state_dict()
-    for name in report.adapted:
-        expected = theirs[name][..., None].repeat(1, 1, 1, 1, 3) / 3
-        torch.testing.assert_close(mine[name], expected)
-    assert read is not None
-
-
-@pytest.mark.parametrize("raising", [False, True])
-def test_an_inflated_kernel_answers_to_equal_slices_as_the_flat_one(raising):
-    kernel = torch.randn(3, 2, 2, 2, dtype=torch.float64)
-    x = torch.randn(1, 3 if raising else 2, 6, 6, dtype=torch.float64)
-    volume = x[..., None].expand(-1, -1, -1, -1, 4)
-    functional = torch.nn.functional
-    flat, deep = (
-        (functional.conv_transpose2d, functional.conv_transpose3d)
-        if raising
-        else (functional.conv2d, functional.conv3d)
-    )
-    expected = flat(x, kernel, stride=2)
-    for level in deep(volume, inflate(kernel, 2, raising=raising), stride=2).unbind(-1):
-        torch.testing.assert_close(level, expected)
-
-
-def test_position_tables_take_another_window(tmp_path):
-    held, encoder = layouts.voco(), swin(window=5)
-    report, _ = load(saved(tmp_path, held), encoder)
-    tables = [name for name in held if name.endswith("bias_table")]
-    indices = [name for name in held if name.endswith("position_index")]
-    assert {name: report.adapted[name] for name in tables} == dict.fromkeys(
-        tables, "window 7 to 5x5x5"
-    )
-    assert set(report.adapted) == {*tables, *indices}
-    state, own = encoder.state_dict(), swin(window=5).state_dict()
-    assert all(torch.equal(state[name], own[name]) for name in indices)
-    for name in tables[:2]:
-        torch.testing.assert_close(state[name], slow_table(held[name], 7, 5), rtol=1e-4, atol=1e-5)
-
-
-def slow_table(table_PH, old, new):
-    """Interpolate a table of relative positions, one distance after the other."""
-    old_side, new_side = 2 * old - 1, 2 * new - 1
-    grid = table_PH.double().reshape(old_side, old_side, old_side, -1)
-    rows = []
-    for place in product(range(new_side), repeat=3):
-        row = torch.zeros(table_PH.shape[1], dtype=torch.float64)
-        for corner in product((0, 1), repeat=3):
-            weight, at = 1.0, []
-            for p, up in zip(place, corner, strict=True):
-                exact = p * (old_side - 1) / (new_side - 1)
-                low = min(int(exact), old_side - 2)
-                at.append(low + up)
-                weight *= (exact - low) if up else 1 - (exact - low)
-            row += weight * grid[tuple(at)]
-        rows.append(row)
-    return torch.stack(rows).float()
-
-
-def test_a_resized_table_keeps_its_middle_and_its_ends():
-    table = torch.arange(13.0**3)[:, None]
-    again = resized_table(table, (7, 7, 7), (5, 5, 5))
-    assert again.shape == (9**3, 1)
-    assert [again[0].item(), again[9**3 // 2].item(), again[-1].item()] == pytest.approx(
-        [0, 13**3 // 2, 13**3 - 1]
-    )
-
-
-def vit(**options):
-    return ViTEncoder.Config.tiny().model_copy(update={"positions": "learned", **options}).build()
-
-
-def test_a_table_of_places_takes_another_grid(tmp_path):
-    path = saved(tmp_path, vit(learned_grid=4).state_dict())
-    same_grid, other = vit(learned_grid=4), vit(learned_grid=6)
-    load(path, same_grid)
-    report, _ = load(path, other)
-    assert report.adapted == {"net.patches.places": "grid 4x4x4 to 6x6x6"}
-    theirs = same_grid.state_dict()["net.patches.places"]
-    expected = torch.nn.functional.interpolate(theirs, (6, 6, 6), mode="trilinear")
-    assert torch.equal(other.state_dict()["net.patches.places"], expected)
-
-
 def test_the_report_is_one_table(tmp_path):
     report, _ = load(saved(tmp_path, layouts.vocomni(), "VoComni_B.pt"), swin(in_channels=2))
     assert str(report).splitlines() == [
@@ -501,3 +203,31 @@ def test_the_report_is_one_table(tmp_path):
         "  decoder     taken whole, 20 tensors",
     ]
     assert report.as_json()["share"] == 1
+
+
+def test_a_refusal_tells_only_what_is_so(tmp_path):
+    held = layouts.vocomni()
+    del held["encoder10.layer.conv1.conv.weight"]
+    with pytest.raises(InputError) as caught:
+        load(saved(tmp_path, held), swin())
+    words = str(caught.value)
+    assert f"  unused     {len(layouts.decoder_table(12)) + 2:>5}\n" in words
+    assert "      decoder5.transp_conv (1)\n" in words
+    assert "  decoder     not looked for" in words
+    with pytest.raises(InputError, match=r"unused +[1-9]"):
+        load(saved(tmp_path, layouts.nnunet()), swin())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused_and_nothing_is_changed(tmp_path, value):
+    held, encoder = layouts.vocomni(), swin()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    for name in ("encoder1.layer.conv1.conv.weight", "decoder1.conv_block.conv1.conv.weight"):
+        good = held[name].clone()
+        held[name].view(-1)[3] = value
+        with pytest.raises(InputError, match=rf"not numbers, such as {name}\n.*diverged"):
+            load(saved(tmp_path, held), encoder)
+        check_equal(encoder, before)
+        held[name] = good
+    held["out.conv.conv.bias"][0] = value  # nothing is taken from it
+    load(saved(tmp_path, held), encoder)
