@@ -87,7 +87,8 @@ class Segmentation(Task):
     ) -> Objective:
         if not self.config.deep_supervision:
             return super().objective(network, encoder, decoder)
-        if decoder is None or len(decoder.channels) < 3:  # noqa: PLR2004 - none lies between
+        between = 0 if decoder is None else len(decoder.channels) - 2
+        if decoder is None or between < 1 or self.config.head == "linear":
             raise ConfigError(
                 "deep_supervision trains the maps between a decoder's coarsest and finest, and "
                 "this network has none",

@@ -1,27 +1,38 @@
 """The finetune stage: an encoder and labelled volumes in, a task model and its twin out.
 
 The twin is the same network trained from scratch. Both share the seed, the patches and their
-order, the number of steps and the decoder's first weights; only the encoder's first weights
-differ, so a difference in the result comes from pretraining.
+order, the number of steps and all first weights but those that were pretrained: the encoder's,
+and the decoder's where the pretraining left one. So a difference in the result comes from
+pretraining.
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
+
+import torch
 
 from medssl.errors import ConfigError
 from medssl.labelled.cases import PARTS, LabelledSet
 from medssl.labelled.read import read_labelled
 from medssl.labelled.splits import split_cases
+from medssl.models.encoders.base import Encoder
 from medssl.models.weights import WEIGHTS as ENCODER_WEIGHTS
 from medssl.models.weights import load_encoder
 from medssl.runs.digest import digest_file
 from medssl.runs.folder import write_json
 from medssl.runs.stage import StageResult, StageRun, open_stage
+from medssl.tasks.base import Task
 from medssl.training.finetune_config import FinetuneConfig
+from medssl.training.reference import scan_vector
+from medssl.training.step_cost import without_computing
+from medssl.training.strategies.base import Strategy
 from medssl.training.task_model import WEIGHTS
 from medssl.training.task_package import package_of
 from medssl.training.tasks import build_task
-from medssl.training.twins import Plan, build_network, strategy_of, train_member
+from medssl.training.twins import Built, Plan, build_network, strategy_of, train_member
 
 __all__ = ["FinetuneConfig", "finetune"]
 
@@ -39,6 +50,7 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
     Raises:
         InputError: The data set or the encoder cannot be used; all problems of the data at once.
         ConfigError: The patch or the split does not fit the network or the data.
+        TrainingError: The training diverged.
         FolderError: ``config.out`` holds another run, and ``overwrite`` is off.
     """
     config.engine.check_device()
@@ -68,13 +80,32 @@ def finetune(config: FinetuneConfig, *, overwrite: bool = False) -> StageResult:
 
 
 def check_fit(config: FinetuneConfig, labelled: LabelledSet) -> None:
-    """Raise ConfigError unless the set, the split, the task and the patch fit each other."""
+    """See whether set, split, task and patch fit each other, and take a forward pass on noise.
+
+    Raises:
+        ConfigError: They do not.
+    """
     parts = split_cases(labelled.cases, config.splits, folds=labelled.folds)
     task = build_task(config, labelled, parts["train"])
     for member in config.members:
-        built = build_network(config, member, task)
-        encoder = built.encoder
-        strategy_of(config, member).prepare(built.network, encoder, seed=config.seed)
+        built, strategy = build_network(config, member, task), strategy_of(config, member)
+        _check_axes(task, built.encoder)
+        strategy.prepare(built.network, built.encoder, seed=config.seed)
+        _check_size(config, built.encoder)
+        _rehearse(config, task, built, strategy)
+
+
+def _check_axes(task: Task, encoder: Encoder) -> None:
+    if task.kind == "segmentation" and encoder.dims == 2:  # noqa: PLR2004 - slices
+        raise ConfigError(
+            "a segmentation is learned on patches of volumes, but this encoder reads slices "
+            "(its dims is 2)",
+            hint="choose an encoder whose dims is 3; one of slices serves classification and "
+            "regression",
+        )
+
+
+def _check_size(config: FinetuneConfig, encoder: Encoder) -> None:
     factor = max(encoder.strides)
     sizes = config.patch_voxels[: encoder.dims]
     if any(size % factor for size in sizes):
@@ -83,6 +114,54 @@ def check_fit(config: FinetuneConfig, labelled: LabelledSet) -> None:
             f"until one voxel spans {factor}",
             hint=f"make every size a multiple of {factor}",
         )
+
+
+def _rehearse(config: FinetuneConfig, task: Task, built: Built, strategy: Strategy) -> None:
+    """Take a forward pass on noise, to see whether network and patches fit.
+
+    Next to nothing is computed (see ``step_cost``). What fails so fails once more with its
+    arithmetic before it counts: that is what a training would meet.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            _forward(config, task, built, strategy, partial(without_computing, []))
+        except (ValueError, RuntimeError, IndexError):
+            _computed(config, task, built, strategy)
+
+
+def _computed(config: FinetuneConfig, task: Task, built: Built, strategy: Strategy) -> None:
+    try:
+        _forward(config, task, built, strategy, nullcontext)
+    except (ValueError, RuntimeError, IndexError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(
+            f"this network cannot take a step on patch_voxels {list(config.patch_voxels)}, "
+            f"{config.patches_per_step} at once: {first}",
+            hint="choose a larger patch_voxels, or an encoder of fewer stages; patches have three "
+            "axes, slices two (the encoder's dims)",
+        ) from error
+
+
+@torch.no_grad()
+def _forward(
+    config: FinetuneConfig,
+    task: Task,
+    built: Built,
+    strategy: Strategy,
+    arithmetic: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    """Do what a run will: a step, when all that ever trains does, and the look at a scan."""
+    network, encoder, steps = built.network, built.encoder, config.in_steps().schedule.steps
+    shape = (config.patches_per_step, 1, *config.patch_voxels)
+    image_B1IJK, label_B1IJK = torch.rand(shape), torch.zeros(shape, dtype=torch.uint8)
+    with arithmetic():
+        scan_vector(encoder.eval(), image_B1IJK[0], config.patch_voxels, image_B1IJK.device)
+        network.train()
+        strategy.before_step(encoder, steps - 1, steps)
+        if task.kind == "segmentation":
+            built.objective({"image": image_B1IJK, "label": label_B1IJK})
+        else:  # what a loss makes of targets depends on which they are
+            network(image_B1IJK)
 
 
 def make_plan(config: FinetuneConfig, labelled: LabelledSet) -> tuple[Plan, dict[str, Any]]:

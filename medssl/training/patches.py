@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from monai.transforms import (
     Compose,
-    FgBgToIndicesd,
+    FgBgToIndices,
     RandCropByPosNegLabeld,
     RandFlipd,
     RandGaussianNoised,
@@ -31,6 +31,7 @@ from medssl.training.loader_processes import Loader
 Patch = dict[str, Tensor]
 Probability = Annotated[float, Field(ge=0, le=1)]
 _BOTH = ("image", "label")
+_CENTRES = ("label_fg_indices", "label_bg_indices")
 ANNOTATED = "annotated"
 """Key of the channels that a case has annotated, where that is not all of them."""
 
@@ -39,8 +40,8 @@ class PatchAugmentConfig(Config):
     """What is changed at random about a training patch."""
 
     foreground_share: Probability = 0.7
-    """Share of patches centred on a labelled voxel; the others are centred on background. Of no
-    meaning where whole volumes are labelled."""
+    """Share of patches centred on a labelled voxel; the others are centred anywhere. Voxels that
+    are ignored are no centres. Of no meaning where whole volumes are labelled."""
     flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0, 1, 2)
     """Axes mirrored at random; leave out 0 when classes tell left from right."""
     flip_probability: Probability = 0.5
@@ -63,8 +64,8 @@ class PatchAugmentConfig(Config):
             pos=self.foreground_share,
             neg=1 - self.foreground_share,
             num_samples=1,
-            fg_indices_key="label_fg_indices",
-            bg_indices_key="label_bg_indices",
+            fg_indices_key=_CENTRES[0],
+            bg_indices_key=_CENTRES[1],
         )
         return Compose([crop, *self.changes(_BOTH)])
 
@@ -128,11 +129,21 @@ class PatchDataset(Dataset[Patch]):
         *,
         batch_size: int,
         seed: int,
+        ignore_label: int | None = None,
     ) -> None:
-        ready = Compose(
-            [SpatialPadd(keys=_BOTH, spatial_size=patch_voxels), FgBgToIndicesd("label")]
-        )
-        self._volumes: list[dict[str, Any]] = [ready(dict(volume)) for volume in volumes]
+        """Keep the volumes, padded where they are smaller than a patch.
+
+        Args:
+            volumes: What ``prepare_volumes`` returns.
+            augment: What is changed at random.
+            patch_voxels: Size of a patch.
+            batch_size: Consecutive samples that show different volumes where there are enough.
+            seed: Decides the order and everything drawn.
+            ignore_label: Number of voxels that no patch is centred on; None where all count.
+        """
+        pad = SpatialPadd(keys=_BOTH, spatial_size=patch_voxels)
+        padded: list[dict[Any, Any]] = [pad(dict(volume.items())) for volume in volumes]
+        self._volumes = [_with_centres(volume, ignore_label) for volume in padded]
         self._random = augment.build(patch_voxels)
         self._order = VolumeOrder(len(volumes), batch_size, seed)
         self._seed = seed
@@ -145,6 +156,18 @@ class PatchDataset(Dataset[Patch]):
         (patch,) = self._random(dict(volume))
         whole = {key: value for key, value in volume.items() if key == ANNOTATED}
         return {key: torch.as_tensor(patch[key].as_tensor()) for key in _BOTH} | whole
+
+
+def _with_centres(volume: dict[Any, Any], ignore_label: int | None) -> dict[str, Any]:
+    """Add where patches may be centred, as indices: on labelled voxels, and anywhere."""
+    label_N = volume["label"].as_tensor().flatten()
+    # MONAI negates bits: of a label map in uint8 its background is every voxel.
+    labelled, anywhere = (torch.as_tensor(each) for each in FgBgToIndices()(volume["label"]))
+    if ignore_label is not None:
+        labelled = labelled[label_N[labelled] != ignore_label]
+        counting = anywhere[label_N[anywhere] != ignore_label]
+        anywhere = counting if len(counting) else anywhere  # nothing counts: no place is better
+    return {**volume, _CENTRES[0]: labelled, _CENTRES[1]: anywhere}
 
 
 def labelled_loader(

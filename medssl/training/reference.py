@@ -72,9 +72,9 @@ class Reference:
 
 
 def fit_reference(vectors_ND: Floats) -> Reference | None:
-    """Return what is usual among scans; None of fewer than ``LEAST_SCANS``."""
+    """Return what is usual among scans; None of fewer than ``LEAST_SCANS``, or of no numbers."""
     count = len(vectors_ND)
-    if count < LEAST_SCANS:
+    if count < LEAST_SCANS or not np.isfinite(vectors_ND).all():
         return None
     parts = np.arange(count) % min(count, _PARTS)
     distances_N = np.empty(count)

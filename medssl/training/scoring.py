@@ -107,6 +107,13 @@ _SCORES: Final[dict[Kind, Callable[..., Scores]]] = {
     "regression": _mae,
 }
 
+UNMEASURED: Final[dict[Kind, str]] = {
+    "segmentation": "none of its voxels that count is labelled",
+    "classification": "of no class it holds cases both with and without",
+    "regression": "none of its cases has a known number",
+}
+"""Why a validation can have no score."""
+
 
 def findings(task: Classification, target: Tensor) -> Tensor:
     """Return targets as ``(N, classes)`` of 0, 1, and NaN where unknown, in float64."""

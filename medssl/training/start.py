@@ -1,6 +1,7 @@
 """Weights that training begins with instead of random ones."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,9 @@ class StartFrom(Config):
         To be called before a run leaves anything, and then :func:`build_method` inside it.
         """
         with torch.random.fork_rng(devices=[]):
-            report, _ = self.load(encoder.build())
+            report, decoder = self.load(encoder.build())
+        if decoder is not None:  # `build_method` knows
+            report = replace(report, decoder="whole in the file, for a method that keeps one")
         _log.info("Weights to begin with: %s", report)
 
     def origin(self) -> dict[str, str]:
@@ -83,4 +86,10 @@ def build_method(method: Method.Config, encoder: Encoder.Config, start: StartFro
     built: Method = method.build(encoder=network)
     if decoder is not None and built.decoder is not None:
         built.decoder.load_state_dict(decoder.state_dict())
+        _log.info("The decoder is taken whole as well")
+    elif decoder is not None:
+        _log.info(
+            "The file's decoder is not used: the method %s has no decoder to begin with",
+            method.name,
+        )
     return built

@@ -1,5 +1,6 @@
 """The Lightning side of a task: steps, validation, and which weights are kept."""
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -7,10 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning
+import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from medssl.errors import TrainingError
 from medssl.models.encoders.base import Encoder
 from medssl.models.short_axes import lengthen_short_axes
 from medssl.runs.folder import atomic_path
@@ -21,7 +24,7 @@ from medssl.training.checkpoint import checkpoints, steps_of
 from medssl.training.engine import seed_batch
 from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.patches import Patch
-from medssl.training.scoring import score
+from medssl.training.scoring import UNMEASURED, score
 from medssl.training.stages import (
     checkpoint_stages,
     compile_stages,
@@ -30,9 +33,15 @@ from medssl.training.stages import (
 )
 from medssl.training.strategies.base import Strategy
 
+_log = logging.getLogger(__name__)
+
 
 class SupervisedModule(lightning.LightningModule):
-    """Runs a task's network and loss; every step is seeded by its number alone."""
+    """Runs a task's network and loss; every step is seeded by its number alone.
+
+    A training that diverged is stopped: on the CPU before the step is taken, on a GPU, which
+    nothing waits for, when numbers are recorded, scored or saved.
+    """
 
     def __init__(
         self,
@@ -56,6 +65,7 @@ class SupervisedModule(lightning.LightningModule):
         super().__init__()
         self.network, self.task, self.strategy, self.config = network, task, strategy, config
         self.objective = objective
+        self._finite: list[tuple[int, Tensor]] = []  # by step: whether losses are; not yet read
         self._encoder = [encoder]  # in a list: its weights are the network's, named there
         strategy.prepare(network, encoder, seed=config.seed)
         if config.engine.rounds_on_cpu:
@@ -84,13 +94,45 @@ class SupervisedModule(lightning.LightningModule):
         x_BCIJK = x_BCIJK.contiguous(memory_format=layout)
         loss: Tensor = self.objective({**batch, "image": x_BCIJK})
         self.log("loss", loss)
+        step = self.trainer.global_step + 1
+        self._finite.append((step, loss.detach().isfinite().all()))
+        if loss.device.type == "cpu" or step % self.config.rhythm.record_steps == 0:
+            self._check_losses()
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See that no state is saved that is broken."""
+        self.check_finite()
+
+    def check_finite(self) -> None:
+        """See whether the losses since the last look, and the weights, are numbers still.
+
+        Raises:
+            TrainingError: One is not.
+        """
+        self._check_losses()
+        fine = [weight.detach().isfinite().all() for weight in self.parameters()]
+        fine += [~state.isnan().any() for state in self.buffers()]  # one may hold infinity
+        if not torch.stack(fine).all():
+            raise _diverged(self.trainer.global_step, "a weight of the network")
+
+    def _check_losses(self) -> None:
+        looks, self._finite = self._finite, []
+        if looks and not torch.stack([fine for _, fine in looks]).all():
+            raise _diverged(next(step for step, fine in looks if not fine), "the loss")
 
     def configure_optimizers(self) -> Any:
         optimizer = self.config.optimizer.build(self, self.encoder)
         factor = partial(self.strategy.factor, schedule=self.config.schedule)
         scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def _diverged(step: int, what: str) -> TrainingError:
+    return TrainingError(
+        f"step {step}: {what} is not a finite number",
+        hint="lower optimizer.lr, or set optimizer.clip_norm",
+    )
 
 
 class BestByValidation(lightning.Callback):
@@ -127,12 +169,16 @@ class BestByValidation(lightning.Callback):
 
     @property
     def best(self) -> dict[str, float] | None:
-        """The row of the best score so far; the earlier one of two equals."""
+        """The row of the best score so far; of equals that of the least loss, then the earliest."""
         return self._best_of(self.history)
 
     def _best_of(self, rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
         scored = [row for row in rows if not math.isnan(row[self.monitor])]
-        return max(scored, key=lambda row: row[self.monitor], default=None)
+        return max(scored, key=self._merit, default=None)
+
+    def _merit(self, row: dict[str, float]) -> tuple[float, float]:
+        loss = row.get("val/loss", 0.0)
+        return row[self.monitor], -math.inf if math.isnan(loss) else -loss
 
     @property
     def exhausted(self) -> bool:
@@ -158,6 +204,7 @@ class BestByValidation(lightning.Callback):
         due = step > 0 and (step % self.every_steps == 0 or step == trainer.max_steps)
         if not due or (self.history and self.history[-1]["step"] == step):
             return
+        module.check_finite()
         scores = score(
             module.network,
             module.task,
@@ -167,6 +214,7 @@ class BestByValidation(lightning.Callback):
             device=module.device,
         )
         row = {"step": step, **scores}
+        self._warn_of_no_score(row, module.task)
         self.history.append(row)
         self.tracker.log_metrics({k: v for k, v in row.items() if k != "step"}, step=step)
         if self.best is row:
@@ -174,6 +222,17 @@ class BestByValidation(lightning.Callback):
                 partial.write_bytes(save(_weights(module.network)))
             self._drop_older()
         trainer.should_stop = trainer.should_stop or self.exhausted
+
+    def _warn_of_no_score(self, row: dict[str, float], task: Task) -> None:
+        """Say once that a validation can measure nothing."""
+        if math.isnan(row[self.monitor]) and not any(
+            math.isnan(earlier[self.monitor]) for earlier in self.history
+        ):
+            _log.warning(
+                "step %d: the validation part has no %s, since %s. While that is so, the last "
+                "weights are kept instead of the best.",
+                row["step"], self.monitor.removeprefix("val/"), UNMEASURED[task.kind],
+            )  # fmt: skip
 
     def restore_best(self, network: nn.Module) -> None:
         """Load the kept weights; without a single score the last weights stay."""

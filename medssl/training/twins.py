@@ -1,4 +1,4 @@
-"""A task model and its twin from scratch: alike in everything but the encoder's first weights."""
+"""A task model and its twin from scratch: alike in everything but what was pretrained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from medssl.runs.tracking import Tracker
 from medssl.tasks._objective import Objective
 from medssl.tasks.base import Spec, Task
 from medssl.tasks.classification import Classification
+from medssl.tasks.segmentation import Segmentation
 from medssl.training.checkpoint import FOLDER, BackgroundWriter, Checkpoints, latest
 from medssl.training.curves import draw_curves
 from medssl.training.engine import quiet_lightning
@@ -106,8 +107,8 @@ class Built(NamedTuple):
 def build_network(config: FinetuneConfig, member: Member, task: Task) -> Built:
     """Return a member's network before its first step, and what is minimised.
 
-    Encoder and decoder are drawn from separate seeds: whether the encoder is drawn or read, a
-    decoder that was not pretrained begins with the same weights.
+    Encoder and decoder are drawn from separate seeds: whether they are drawn or read, all else
+    that is drawn begins with the same weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -117,17 +118,29 @@ def build_network(config: FinetuneConfig, member: Member, task: Task) -> Built:
             encoder, _ = load_encoder(config.encoder_from, trust_names=config.trust_encoder)
             if member == "scratch":
                 encoder = encoder.config.build()  # type: ignore[union-attr,operator]
-        decoder = None
+        read = None
         wanted = task.kind == "segmentation" and config.pretrained_decoder
         if member == "pretrained" and config.encoder_from is not None and wanted:
-            decoder = load_decoder(config.encoder_from, encoder)
+            read = load_decoder(config.encoder_from, encoder)
         torch.manual_seed(config.seed + 1)
-        if decoder is None and task.needs_decoder:
-            decoder = encoder.decoder()
+        decoder = encoder.decoder() if task.needs_decoder else None
         network, definition = task.network(encoder, decoder)
+        if read is not None:  # the twin's network first: how far its decoder draws is its own
+            decoder, twin = read, network
+            network, definition = task.network(encoder, decoder)
+            _copy_rest(twin, network, (encoder, decoder))
         torch.manual_seed(config.seed + 2)
         objective = task.objective(network, encoder, decoder)
     return Built(network, encoder, objective, definition)
+
+
+def _copy_rest(twin: nn.Module, network: nn.Module, given: Sequence[nn.Module]) -> None:
+    """Set what of a network is in none of the ``given`` parts, such as its head, to its twin's."""
+    read = {_place(value) for part in given for value in part.state_dict().values()}
+    theirs = twin.state_dict()
+    for name, value in network.state_dict().items():
+        if _place(value) not in read:
+            value.copy_(theirs[name])
 
 
 def strategy_of(config: FinetuneConfig, member: Member) -> Strategy:
@@ -209,11 +222,10 @@ def _reference(plan: Plan, encoder: Encoder) -> Reference | None:
 
 def _summary_of(member: Member, trained: dict[str, Any]) -> dict[str, Any]:
     monitor = trained["monitor"]
-    best = trained["best"] or {monitor: float("nan"), "step": trained["steps"]}
-    kept = {
-        f"{member}_{monitor.replace('/', '_')}": round(best[monitor], 4),
-        f"{member}_best_step": int(best["step"]),
-    }
+    best = trained["best"] or {monitor: float("nan")}
+    kept = {f"{member}_{monitor.replace('/', '_')}": round(best[monitor], 4)}
+    if trained["best"]:
+        kept[f"{member}_best_step"] = int(best["step"])
     return kept | {k: v for k, v in trained.items() if k.startswith("encoder_tensors")}
 
 
@@ -262,6 +274,7 @@ def _fit(
         loader = training_batches(plan, start=resume.steps * config.engine.accumulate)
         with ending(loader):
             trainer.fit(module, loader, ckpt_path=resume.path, weights_only=True)
+    module.check_finite()
     return best
 
 
@@ -271,7 +284,10 @@ def training_batches(plan: Plan, *, start: int) -> Loader[Patch]:
     shared: dict[str, int] = {"batch_size": config.patches_per_step, "seed": config.seed}
     dataset: Dataset[Patch]
     if plan.task.kind == "segmentation":
-        dataset = PatchDataset(plan.train, config.augment, config.patch_voxels, **shared)
+        ignored = plan.task.config.ignore_label if isinstance(plan.task, Segmentation) else None
+        dataset = PatchDataset(
+            plan.train, config.augment, config.patch_voxels, ignore_label=ignored, **shared
+        )
     else:
         balanced = isinstance(plan.task, Classification) and plan.task.draws_classes_equally
         dataset = WholeVolumeDataset(plan.train, config.augment, balanced=balanced, **shared)

@@ -121,7 +121,9 @@ def test_when_all_are_damaged_it_says_what_to_do(tmp_path):
     write(tmp_path, 10, 20)
     for step in (10, 20):
         empty(path(tmp_path, step))
-    with pytest.raises(InputError, match=r"nor can any before it\n  hint: delete them to begin again"):
+    with pytest.raises(
+        InputError, match=r"nor can any before it\n  hint: delete them to begin again"
+    ):
         latest(tmp_path)
 
 

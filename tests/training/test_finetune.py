@@ -6,15 +6,21 @@ import torch
 from safetensors.torch import load_file
 
 from medssl.config.load import validate
-from medssl.errors import ConfigError, InputError
+from medssl.errors import ConfigError, InputError, TrainingError
 from medssl.labelled.read import read_labelled
-from medssl.models.weights import load_encoder
+from medssl.models.encoders.segresnet import SegResNetEncoder
+from medssl.models.encoders.swin_unetr import SwinUNETREncoder
+from medssl.models.encoders.unet import UNetEncoder
+from medssl.models.weights import load_encoder, save_encoder
 from medssl.runs.folder import read_json
-from medssl.training.finetune import FinetuneConfig, finetune, make_plan
+from medssl.tasks._objective import Objective
+from medssl.training.finetune import FinetuneConfig, check_fit, finetune, make_plan
 from medssl.training.supervised import SupervisedModule
 from medssl.training.task_model import load_task_model
-from medssl.training.twins import build_network, count_loaded, training_batches
+from medssl.training.twins import build_network, count_loaded, strategy_of, training_batches
 from tests.finetuned import config, finetuned, write_dataset, write_encoder
+
+SMALL = {"name": "segresnet", "width": 4, "blocks": (1, 1)}
 
 
 @pytest.fixture
@@ -196,3 +202,140 @@ def test_a_data_set_without_test_cases_trains(tmp_path):
         schedule={"steps": 2, "warmup_steps": 0},
     )
     assert finetune(settings).summary["test_cases"] == 0
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        SwinUNETREncoder.Config.tiny(),
+        SegResNetEncoder.Config(width=4, blocks=(1, 1, 1, 1)),
+        UNetEncoder.Config(channels=(4, 4, 4, 8), depths=(1, 1, 1, 1)),
+    ],
+    ids=["swin_unetr", "segresnet", "unet"],
+)
+def test_twins_of_a_pretrained_decoder_share_the_head(tmp_path, dataset, kind, deep):
+    torch.manual_seed(5)
+    encoder = kind.build()
+    decoder = encoder.decoder()
+    save_encoder(tmp_path / "encoder", encoder, decoder=decoder, spacing_mm=[1, 1, 1])
+    task = {"name": "segmentation", "deep_supervision": deep}
+    settings = config(dataset, tmp_path, encoder_from=tmp_path / "encoder", task=task)
+    plan, _ = make_plan(settings, read_labelled(dataset))
+    built = [build_network(settings, member, plan.task) for member in ("pretrained", "scratch")]
+    heads = [one.encoder.last_layer(one.network).state_dict() for one in built]
+    added = [one.objective.state_dict() for one in built]
+    for mine, theirs in (heads, added):
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    inside = [value.flatten() for value in built[0].network.state_dict().values()]
+    for value in decoder.state_dict().values():
+        assert any(torch.equal(value.flatten(), other) for other in inside)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"encoder": {"name": "unet", "dims": 2, "channels": (4, 4), "depths": (1, 1)}}, "slices"),
+        (
+            {
+                "encoder": {"name": "unet", "dims": 2, "channels": (4, 4), "depths": (1, 1)},
+                "patch_voxels": (16, 16, 1),
+            },
+            "slices",
+        ),
+        (
+            {
+                "encoder": {"name": "swin_unetr", "feature_size": 12, "window": 2},
+                "patch_voxels": (32, 32, 32),
+            },
+            "coarsest map shows as one voxel",
+        ),
+        (
+            {
+                "encoder": {**SMALL, "blocks": (1, 1, 1, 1)},
+                "task": {"deep_supervision": True, "head": "linear"},
+            },
+            "task.head decoder",
+        ),
+    ],
+    ids=["flat", "flat_patch", "one_voxel", "deep_linear"],
+)
+def test_what_cannot_take_a_step_is_refused_before_anything_is_left(
+    tmp_path, dataset, changes, said
+):
+    changes.setdefault("task", {})["name"] = "segmentation"
+    with pytest.raises(ConfigError, match=said):
+        finetune(config(dataset, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_is_rehearsed_and_what_it_meets_is_said(tmp_path, dataset, monkeypatch):
+    settings, labelled = config(dataset, tmp_path, encoder=SMALL), read_labelled(dataset)
+    before = torch.get_rng_state()
+    check_fit(settings, labelled)
+    assert torch.equal(torch.get_rng_state(), before)
+    tried = []
+
+    def broken(self, batch):
+        tried.append({name: tuple(value.shape) for name, value in batch.items()})
+        raise RuntimeError("Expected 3D input\nand more")
+
+    monkeypatch.setattr(Objective, "forward", broken)
+    with pytest.raises(ConfigError, match=r"patch_voxels \[16, 16, 16\], 2 at once: Expected 3D i"):
+        check_fit(settings, labelled)
+    assert tried == [dict.fromkeys(("image", "label"), (2, 1, 16, 16, 16))] * 2  # once computed
+
+
+def gone(self, optimizer):
+    for weight in self.parameters():
+        weight.grad.fill_(torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("lr", "steps", "hook", "said"),
+    [
+        (1e30, 6, None, "step 2: the loss is not"),
+        (1e-3, 1, gone, "step 1: a weight of the network is not"),
+    ],
+    ids=["loss", "last_step"],
+)
+def test_a_diverged_training_is_stopped(tmp_path, dataset, monkeypatch, lr, steps, hook, said):
+    settings = config(
+        dataset,
+        tmp_path / "run",
+        encoder=SMALL,
+        optimizer={"name": "sgd", "lr": lr},
+        schedule={"steps": steps, "warmup_steps": 0},
+    )
+    if hook:
+        monkeypatch.setattr(SupervisedModule, "on_before_optimizer_step", hook)
+    with pytest.raises(TrainingError, match=f"{said} a finite number\n  hint: lower optimizer.lr"):
+        finetune(settings)
+    kept = [path.suffix for path in (tmp_path / "run" / "scratch").rglob("*")]
+    assert not {".safetensors", ".ckpt"}.intersection(kept)
+
+
+def test_losses_nobody_has_looked_at_are_read_before_a_state_is_kept(tmp_path, dataset):
+    settings = config(dataset, tmp_path, encoder=SMALL)
+    plan, _ = make_plan(settings, read_labelled(dataset))
+    network, encoder, objective, _ = build_network(settings, "scratch", plan.task)
+    strategy = strategy_of(settings, "scratch")
+    module = SupervisedModule(network, plan.task, encoder, strategy, objective, settings)
+    module.check_finite()
+    module._finite = [(step, torch.tensor(fine)) for step, fine in ((3, True), (4, False))]
+    with pytest.raises(TrainingError, match="step 4: the loss"):
+        module.on_save_checkpoint({})
+
+
+def test_patches_are_not_centred_on_voxels_that_are_ignored(tmp_path, dataset):
+    settings = config(
+        dataset,
+        tmp_path,
+        encoder=SMALL,
+        task={"name": "segmentation", "ignore_label": 2},
+        augment={"foreground_share": 1.0, "flip_axes": ()},
+        patch_voxels=(4, 4, 4),
+    )
+    plan, _ = make_plan(settings, read_labelled(dataset))
+    centres = [batch["label"][:, 0, 2, 2, 2] for batch in training_batches(plan, start=0)]
+    assert set(torch.cat(centres).tolist()) == {1}

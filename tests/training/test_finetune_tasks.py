@@ -15,8 +15,9 @@ from medssl.inference.predictor import Predictor
 from medssl.labelled.cases import read_image
 from medssl.labelled.read import read_labelled
 from medssl.runs.folder import read_json
+from medssl.runs.tracking import Tracker
 from medssl.training.finetune import finetune
-from medssl.training.supervised import SupervisedModule
+from medssl.training.supervised import BestByValidation, SupervisedModule
 from tests.finetuned import config, finetuned, write_dataset, write_table
 
 SEVERAL = {"name": "classification", "columns": ["kernel", "odd"], "pooling": "attention"}
@@ -224,3 +225,50 @@ def test_attention_is_adapted_by_small_matrices_that_are_merged(tmp_path):
     settings = config(dataset, tmp_path / "conv", strategy={"name": "lora"}, **conv)
     with pytest.raises(ConfigError, match="has none"):
         finetune(settings)
+
+
+@pytest.mark.parametrize(
+    ("task", "column", "value", "said"),
+    [
+        ({"name": "classification", "columns": ["finding"]}, "finding", "no", "no class"),
+        ({"name": "classification", "columns": ["finding"]}, "finding", "", "no class"),
+        ({"name": "regression", "columns": ["size"]}, "size", "", "known number"),
+    ],
+    ids=["one_class", "unknown", "no_number"],
+)
+def test_a_validation_that_measures_nothing_is_warned_of_once(
+    table, tmp_path, caplog, task, column, value, said
+):
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    rows["image"] = [str(table.parent / name) for name in rows["image"]]
+    rows["split"] = ["train"] * 10 + ["val"] * 3 + ["test"] * 3
+    rows.loc[10:12, column] = value
+    rows.to_csv(tmp_path / "balls.csv", index=False)
+    encoder = {"name": "segresnet", "width": 4, "blocks": [1, 1]}
+    result = finetune(
+        about_volumes(tmp_path / "balls.csv", tmp_path / "run", task, encoder=encoder)
+    )
+    warned = [row.message for row in caplog.records if "last weights are kept" in row.message]
+    assert len(warned) == 1
+    assert said in warned[0]
+    assert "scratch_best_step" not in result.summary
+    assert len(read_json(tmp_path / "run/scratch/validation.json")) == 2
+
+
+def test_of_equal_scores_the_one_of_less_loss_is_kept(table, tmp_path):
+    task = {"name": "classification", "columns": ["finding"]}
+    settings = about_volumes(table, tmp_path, task, encoder={"name": "segresnet"}, patience=2)
+    best = BestByValidation(tmp_path, [], [], Tracker(), monitor="val/auroc", config=settings)
+    losses = [np.nan, 0.5, 0.3, 0.3, 0.4]
+    best.history = [
+        {"step": step, "val/auroc": 1.0, "val/loss": loss} for step, loss in enumerate(losses)
+    ]
+    assert best.best["step"] == 2
+    assert best.exhausted
+    best.history.append({"step": 5, "val/auroc": 1.0, "val/loss": 0.2})
+    assert not best.exhausted
+    best.history.append({"step": 6, "val/auroc": 0.9, "val/loss": 0.1})
+    assert best.best["step"] == 5
+    again = BestByValidation(tmp_path, [], [], Tracker(), monitor="val/auroc", config=settings)
+    again.load_state_dict(best.state_dict())
+    assert again.best == best.best

@@ -57,3 +57,36 @@ def test_patches_are_centred_as_asked(share, expected):
     )
     centred = [float(patches[index]["label"][0, 3, 3, 3]) for index in range(6)]
     assert np.mean(centred) == expected
+
+
+def centred(label, share, ignore_label):
+    """Return the centres of many patches, and the patches."""
+    config = PatchAugmentConfig(foreground_share=share, flip_axes=(), intensity_probability=0)
+    places = torch.arange(label.numel()).view(label.shape)
+    volume = {"image": places.float(), "label": label}
+    patches = PatchDataset(
+        [volume], config, (3, 3, 3), batch_size=1, seed=0, ignore_label=ignore_label
+    )
+    found = [patches[index] for index in range(40)]
+    return {int(patch["label"][0, 1, 1, 1]) for patch in found}, found
+
+
+def test_voxels_that_are_ignored_are_no_centres():
+    label = torch.full((1, 12, 12, 12), 2, dtype=torch.uint8)
+    label[0, 2:9, 2:9, 4:8], label[0, 3:6, 3:6, 5:7] = 0, 1
+    assert centred(label, 1.0, 2)[0] == {1}
+    assert centred(label, 0.0, 2)[0] == {0, 1}
+    assert centred(label, 0.5, 2)[0] == {0, 1}
+    assert centred(label, 1.0, None)[0] == {1, 2}
+
+
+def test_where_nothing_is_ignored_patches_are_the_same():
+    (volume, *_) = volumes()
+    one, other = (centred(volume["label"], 0.6, ignored)[1] for ignored in (None, 9))
+    assert all(torch.equal(a["image"], b["image"]) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Num foregrounds")
+def test_a_volume_of_which_nothing_counts_still_gives_patches():
+    label = torch.full((1, 6, 6, 6), 9, dtype=torch.uint8)
+    assert centred(label, 0.7, 9)[0] == {9}

@@ -76,6 +76,13 @@ def test_of_too_few_scans_nothing_is_said():
     assert fit_reference(draws(4)) is not None
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_of_vectors_that_are_not_finite_nothing_is_said(value):
+    vectors = draws(6)
+    vectors[3, 1] = value
+    assert fit_reference(vectors) is None
+
+
 def test_it_is_read_back_bit_by_bit_and_only_if_it_is_the_one_described(tmp_path):
     reference = fit_reference(draws(20))
     digest = save_reference(tmp_path, reference)

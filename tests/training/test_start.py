@@ -1,5 +1,7 @@
 """Continued pretraining: a method begins with given weights, its teacher and decoder too."""
 
+import logging
+
 import pytest
 import torch
 
@@ -46,6 +48,31 @@ def test_encoder_and_decoder_are_the_given_ones(start):
     assert equal(method.encoder, encoder)
     fresh = build_method(WithDecoder.Config(), config, StartFrom(weights=start, decoder=False))
     assert not equal(method.decoder, fresh.decoder)
+
+
+class WithoutDecoder(Method):
+    """Keeps none."""
+
+    class Config(Method.Config):
+        """There is nothing to set."""
+
+    def __init__(self, config, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [(WithDecoder, "decoder is taken whole"), (WithoutDecoder, "has no decoder to begin with")],
+)
+def test_a_decoder_is_said_to_be_taken_only_where_it_is(start, caplog, method, said):
+    caplog.set_level(logging.INFO, logger="medssl")
+    config, given = UNetEncoder.Config.tiny(), StartFrom(weights=start)
+    given.check(config)
+    assert "taken whole" not in caplog.text
+    build_method(method.Config(), config, given)
+    assert said in caplog.text
+    assert ("taken whole" in caplog.text) is (method is WithDecoder)
 
 
 def tree(store, out, start, **options):
