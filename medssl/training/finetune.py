@@ -7,8 +7,6 @@ pretraining.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -27,7 +25,7 @@ from medssl.runs.stage import StageResult, StageRun, open_stage
 from medssl.tasks.base import Task
 from medssl.training.finetune_config import FinetuneConfig
 from medssl.training.reference import scan_vector
-from medssl.training.step_cost import without_computing
+from medssl.training.rehearsal import Arithmetic, rehearsed
 from medssl.training.strategies.base import Strategy
 from medssl.training.task_model import WEIGHTS
 from medssl.training.task_package import package_of
@@ -117,29 +115,14 @@ def _check_size(config: FinetuneConfig, encoder: Encoder) -> None:
 
 
 def _rehearse(config: FinetuneConfig, task: Task, built: Built, strategy: Strategy) -> None:
-    """Take a forward pass on noise, to see whether network and patches fit.
-
-    Next to nothing is computed (see ``step_cost``). What fails so fails once more with its
-    arithmetic before it counts: that is what a training would meet.
-    """
-    with torch.random.fork_rng(devices=[]):
-        try:
-            _forward(config, task, built, strategy, partial(without_computing, []))
-        except (ValueError, RuntimeError, IndexError):
-            _computed(config, task, built, strategy)
-
-
-def _computed(config: FinetuneConfig, task: Task, built: Built, strategy: Strategy) -> None:
-    try:
-        _forward(config, task, built, strategy, nullcontext)
-    except (ValueError, RuntimeError, IndexError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(
-            f"this network cannot take a step on patch_voxels {list(config.patch_voxels)}, "
-            f"{config.patches_per_step} at once: {first}",
-            hint="choose a larger patch_voxels, or an encoder of fewer stages; patches have three "
-            "axes, slices two (the encoder's dims)",
-        ) from error
+    """Take a forward pass on noise, to see whether network and patches fit."""
+    rehearsed(
+        partial(_forward, config, task, built, strategy),
+        f"this network cannot take a step on patch_voxels {list(config.patch_voxels)}, "
+        f"{config.patches_per_step} at once",
+        hint="choose a larger patch_voxels, or an encoder of fewer stages; patches have three "
+        "axes, slices two (the encoder's dims)",
+    )
 
 
 @torch.no_grad()
@@ -148,7 +131,7 @@ def _forward(
     task: Task,
     built: Built,
     strategy: Strategy,
-    arithmetic: Callable[[], AbstractContextManager[Any]],
+    arithmetic: Arithmetic,
 ) -> None:
     """Do what a run will: a step, when all that ever trains does, and the look at a scan."""
     network, encoder, steps = built.network, built.encoder, config.in_steps().schedule.steps

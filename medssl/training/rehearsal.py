@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from medssl.methods.base import Method, ReportMethod
 from medssl.models.encoders.base import Encoder
 from medssl.training.step_cost import without_computing
 
+Arithmetic = Callable[[], AbstractContextManager[Any]]
+"""Opens a context in which a step computes, or does not."""
+T = TypeVar("T")
+_MISFITS = (ValueError, RuntimeError, IndexError)
 _GROUPS: tuple[tuple[str | None, ...], ...] = (("PD", "R1", "R2s"), ("T1", "T2"), (None, None))
 """What volumes of one group may be: maps, or sequences."""
 _PROGRESS = (0.0, 1 - 1e-6)
@@ -40,8 +44,7 @@ _VOLUME_OVER_REGION = 16
 def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
     """Take the forward half of a first and a last step on noise, to see whether all fits.
 
-    It takes less than a second whatever the network's size (see ``step_cost``). What fails there
-    fails once more with its arithmetic before it counts: that is what a training would meet.
+    It takes about a second at most, whatever the network's size (see ``step_cost``).
 
     Args:
         method: What is learned.
@@ -51,12 +54,12 @@ def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
     Raises:
         ConfigError: They do not fit, or a batch holds nothing that the method could compare.
     """
-    tried = min(rows, _ROWS)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            bounds = _first_loss(method, encoder, tried, partial(without_computing, []))
-        except (ValueError, RuntimeError, IndexError):
-            bounds = _computed(method, encoder, tried)
+    bounds = rehearsed(
+        partial(_first_loss, method, encoder, min(rows, _ROWS)),
+        f"method {method.name} cannot take a step with the encoder {encoder.name}",
+        hint="views and encoder must both be of volumes or both of slices (`dims`), and crops a "
+        "multiple of what one voxel of the encoder's coarsest map spans",
+    )
     for part, bound in bounds.items():
         if bound == 0 or math.isnan(bound):
             raise ConfigError(
@@ -66,11 +69,35 @@ def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
             )
 
 
+def rehearsed(step: Callable[[Arithmetic], T], problem: str, *, hint: str) -> T:
+    """Return what a step returns, which is given what leaves its arithmetic out.
+
+    What fails without fails once more with it before it counts: that is what a training would
+    meet.
+
+    Args:
+        step: Called with a context in which it computes.
+        problem: What is said of a failure, before its own words.
+        hint: And behind them, unless they come from whoever checks a value.
+
+    Raises:
+        ConfigError: It fails with its arithmetic, too.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return step(partial(without_computing, []))
+        except _MISFITS:
+            pass
+        try:
+            return step(nullcontext)
+        except _MISFITS as error:
+            words = next(iter(str(error).splitlines()), type(error).__name__)
+            advice = None if isinstance(error, ValueError) else hint
+            raise ConfigError(f"{problem}: {words}", hint=advice) from error
+
+
 def _first_loss(
-    method: Method.Config,
-    encoder: Encoder.Config,
-    rows: int,
-    arithmetic: Callable[[], AbstractContextManager[Any]],
+    method: Method.Config, encoder: Encoder.Config, rows: int, arithmetic: Arithmetic
 ) -> dict[str, float]:
     """Return the bounds of the loss parts; the loss itself is only asked for."""
     with arithmetic():
@@ -81,20 +108,6 @@ def _first_loss(
             built.before_step(progress=progress)
             built.loss(batch, progress=progress)
     return built.constant_loss(batch)
-
-
-def _computed(method: Method.Config, encoder: Encoder.Config, rows: int) -> dict[str, float]:
-    try:
-        return _first_loss(method, encoder, rows, nullcontext)
-    except ValueError as error:  # in words of ours
-        raise ConfigError(str(error)) from error
-    except (RuntimeError, IndexError) as error:
-        raise ConfigError(
-            f"method {method.name} cannot take a step with the encoder {encoder.name}: "
-            f"{str(error).splitlines()[0]}",
-            hint="views and encoder must both be of volumes or both of slices (`dims`), and crops "
-            "a multiple of what one voxel of the encoder's coarsest map spans",
-        ) from error
 
 
 def noise_batch(method: Method, rows: int, config: Method.Config) -> Batch:

@@ -34,13 +34,13 @@ def simclr(**views):
 
 @pytest.mark.parametrize("name", available("medssl.methods"))
 def test_every_method_passes_without_a_second_look(name, monkeypatch):
-    monkeypatch.setattr(rehearsal, "_computed", None)
+    monkeypatch.setattr(rehearsal, "nullcontext", None)  # what a second look would begin with
     rehearse(find("medssl.methods", name).Config.tiny(), ENCODER, 4)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_passes_without_a_second_look(path, monkeypatch):
-    monkeypatch.setattr(rehearsal, "_computed", None)
+    monkeypatch.setattr(rehearsal, "nullcontext", None)  # what a second look would begin with
     config = load(PretrainConfig, path, ["store=store", "out=out"])
     rehearse(config.method, config.encoder, config.loader.volumes_per_batch)
 
