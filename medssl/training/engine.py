@@ -23,7 +23,8 @@ class EngineConfig(Config):
     """Devices, how they share the work, and numerical precision.
 
     None of it changes what is computed beyond rounding: a batch is shared out over however many
-    processes there are. On several machines, or in a Slurm job, start one process per device with
+    processes there are. Two draws alone are each process's own: the layers that a transformer
+    drops, and the patches that crops exchange in `swin_pretext`. On several machines, or in a Slurm job, start one process per device with
     ``torchrun`` or ``srun``: the launcher's numbers then count more than ``devices``.
     """
 
