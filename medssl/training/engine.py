@@ -24,8 +24,9 @@ class EngineConfig(Config):
 
     None of it changes what is computed beyond rounding: a batch is shared out over however many
     processes there are. Two draws alone are each process's own: the layers that a transformer
-    drops, and the patches that crops exchange in `swin_pretext`. On several machines, or in a Slurm job, start one process per device with
-    ``torchrun`` or ``srun``: the launcher's numbers then count more than ``devices``.
+    drops, and the patches that crops exchange in `swin_pretext`. On several machines, or in a Slurm
+    job, start one process per device with ``torchrun`` or ``srun``: the launcher's numbers then
+    count more than ``devices``.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
