@@ -18,7 +18,7 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace what was made otherwise, or is finished; what was interrupted goes on.",
+        help="Replace what is finished, failed or of other settings; what was interrupted goes on.",
     ),
 ]
 DryRun = Annotated[

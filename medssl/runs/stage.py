@@ -114,8 +114,8 @@ def open_stage(
     ``inputs`` maps a name to the digest of what is read. A finished run of the same ``config``
     and ``inputs`` is handed back as ``previous``; an unfinished one is ``resumed``, in the same
     MLflow run. Something else is an error, unless ``overwrite`` empties the folder first, or
-    ``incremental`` lets the stage add to what is there. ``overwrite`` makes a finished run anew
-    too, but goes on with an unfinished one: the same command again loses nothing.
+    ``incremental`` lets the stage add to what is there. ``overwrite`` makes anew what is finished
+    or failed, but goes on with what was interrupted: a job that is started again loses nothing.
 
     Raises:
         FolderError: the folder is in use, or holds the result of something else.
@@ -134,8 +134,8 @@ def open_stage(
             send_leftovers(folder, tracking)
             yield _hand_back(folder, earlier)
             return
-        unfinished = same and earlier is not None and earlier.status != "finished"
-        if earlier is not None and overwrite and not (incremental or unfinished):
+        interrupted = same and earlier is not None and _interrupted(earlier)
+        if earlier is not None and overwrite and not (incremental or interrupted):
             _empty(folder)
             same = False
         sweep_partial(folder)
@@ -223,6 +223,11 @@ def _same(earlier: Manifest, wanted: Manifest) -> bool:
         wanted.config_digest,
         wanted.inputs,
     )
+
+
+def _interrupted(manifest: Manifest) -> bool:
+    """Return whether a run was killed, preempted or broken off, and did not fail by itself."""
+    return manifest.status != "finished" and manifest.error in (None, PreemptedError.__name__)
 
 
 def _key(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field
 
 from medssl.config.base import Config
-from medssl.errors import FolderError
+from medssl.errors import FolderError, PreemptedError
 from medssl.runs.folder import read_json
 from medssl.runs.manifest import Manifest
 from medssl.runs.stage import StageResult, flatten, open_stage
@@ -134,15 +134,23 @@ def test_overwrite_of_the_same_starts_from_nothing(tmp_path):
     assert not (tmp_path / "old").exists()
 
 
-def test_overwrite_goes_on_with_what_was_interrupted(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (KeyboardInterrupt(), True),
+        (PreemptedError("told to stop", hint="again"), True),
+        (ConnectionAbortedError(), False),
+    ],
+)
+def test_overwrite_goes_on_with_what_was_interrupted_and_did_not_fail(tmp_path, error, goes_on):
     """So that a job that is started again by the same command loses nothing."""
-    with pytest.raises(ConnectionAbortedError):
-        run(tmp_path, fail=ConnectionAbortedError)
+    with pytest.raises(type(error)):
+        run(tmp_path, fail=error)
     (tmp_path / "half").touch()
     result, resumed = run(tmp_path, overwrite=True)
     assert not result.skipped
-    assert resumed
-    assert (tmp_path / "half").exists()
+    assert resumed == goes_on
+    assert (tmp_path / "half").exists() == goes_on
 
 
 def test_overwrite_never_empties_a_folder_that_is_not_ours(tmp_path):
