@@ -1,12 +1,13 @@
 """Crops of which a part is to be hidden from the encoder: the views of masked modelling."""
 
+import math
 from typing import NamedTuple, Self
 
 import numpy as np
 from pydantic import model_validator
 
 from medssl.data.crop_views import CropViews, Kinds
-from medssl.data.masking import BoolArray, MaskConfig, draw_visible, most_hidden
+from medssl.data.masking import BoolArray, MaskConfig, draw_visible
 from medssl.data.views import Batch, Region, Sample, ViewSpec
 
 
@@ -54,7 +55,7 @@ class MaskedViews(ViewSpec[MaskedDraw]):
     @property
     def most_hidden(self) -> int:
         """Cells of a crop that are hidden at most."""
-        return most_hidden(self.mask, self.cells)
+        return round(self.mask.ratio[1] * math.prod(self.cells)) if self.mask.probability else 0
 
     @property
     def region_voxels(self) -> tuple[int, int, int]:

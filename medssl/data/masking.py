@@ -1,6 +1,5 @@
 """Which cells of a view are hidden: drawn first, from one generator, so that it can be replayed."""
 
-import math
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -41,11 +40,6 @@ class MaskConfig(Config):
         """Whether every view has the same number of hidden cells, and that is not zero."""
         low, high = self.ratio
         return self.probability == 1 and low == high and low > 0
-
-
-def most_hidden(config: MaskConfig, cells: tuple[int, ...]) -> int:
-    """Return how many of a view's cells are hidden at most."""
-    return round(config.ratio[1] * math.prod(cells)) if config.probability else 0
 
 
 def draw_visible(config: MaskConfig, cells: tuple[int, ...], rng: np.random.Generator) -> BoolArray:

@@ -44,7 +44,7 @@ _VOLUME_OVER_REGION = 16
 def rehearse(method: Method.Config, encoder: Encoder.Config, rows: int) -> None:
     """Take the forward half of a first and a last step on noise, to see whether all fits.
 
-    It takes about a second at most, whatever the network's size (see ``step_cost``).
+    It takes seconds at most, whatever the network's size (see ``step_cost``).
 
     Args:
         method: What is learned.
