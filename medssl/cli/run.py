@@ -1,6 +1,5 @@
 """What every command does: read the configuration, run, and say what came of it."""
 
-import errno
 import importlib
 import re
 import signal
@@ -22,9 +21,9 @@ from medssl.config.base import Config
 from medssl.config.load import read_tree, validate
 from medssl.errors import MedSSLError
 from medssl.runs.environment import rank
+from medssl.runs.folder import is_disk_full
 from medssl.runs.stage import StageResult
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _INTERRUPTED = 130
 _TERMINATED = 143
 
@@ -126,7 +125,7 @@ def user_errors_explained() -> Iterator[None]:
             _tell(f"medssl: {error}")
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_disk_full(error):
             raise
         _tell(
             f"medssl: {error.filename or 'the disk'}: {error.strerror}\n"

@@ -70,7 +70,7 @@ def cosine_logits(a_ND: Tensor, b_MD: Tensor, temperature: float) -> Tensor:
 
 
 def unit_rows(z_ND: Tensor) -> Tensor:
-    """Return rows of length 1, ``(..., N, D)``; a row of zeros stays one, and so does its gradient.
+    """Return rows of length 1, ``(..., N, D)``; zeros stay zeros and pass their gradient on.
 
     Divided by a tiny number instead of by 1 its gradient would be huge, which float16 has no
     number for: each such row would cost a step of ``16-mixed``.
